@@ -34,7 +34,7 @@ from m3net_tf.export.writing import (
 from m3net_tf.quantization.diffres import quantize_network
 from m3net_tf.quantization.pipeline import Choice, chosen_network, deployable_dataset
 from m3net_tf.quantization.ptq import choose_calibration
-from m3net_tf.runtime.detector_config import DetectorConfig
+from m3net_tf.runtime.detector_config import DetectorConfig, at_threshold, save_detector
 from m3net_tf.runtime.interpreter import tensor_quantization
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.artifacts import provenance, sha256_of
@@ -79,7 +79,8 @@ def export_run(
     :func:`.c_files.write_compiled`. It appears whole or not at all, and the same run gives the
     same bytes. An existing export of the same network is
     kept; only its engine is changed, and its settings of live detection are updated, from the run's
-    ``detector.yaml`` or, without one, to the defaults.
+    ``detector.yaml`` or, without one, to the defaults. A network for several labels gets a
+    ``detector.yaml`` with the threshold of each class.
 
     Args:
         data_dir: folder of its data set, which gives calibration clips and test vectors.
@@ -109,20 +110,25 @@ def export_run(
         content = _chosen(run, model, data_dir, choice, log)
     else:
         content = _quantized(run, model, data_dir, log)
+    detector = detector_of_run(
+        run, content.network, model.input_shape[2], content.info.labels, stream
+    )
     unplanned = unplanned_manifest(
         run.recipe(),
         model,
         content.info,
         content.network,
         calibration=content.calibration,
-        detector=detector_of_run(
-            run, content.network, model.input_shape[2], content.info.labels, stream
-        ),
+        detector=detector,
         quantization=Quantization(content.method, chosen=choice is not None),
         trained_model_sha256=trained_sha256,
         engine=engine,
     )
-    return write_export(folder, unplanned, content.network, content.vectors, log, stream)
+    bundle = write_export(folder, unplanned, content.network, content.vectors, log, stream)
+    if run.metrics().thresholds and not run.detector_path.exists():
+        save_detector(detector, run.detector_path)
+        log(f"{run.detector_path}: each class has the threshold that validation chose")
+    return bundle
 
 
 def _chosen(
@@ -216,6 +222,7 @@ def unplanned_manifest(
         ),
         operators=operators_of_parts(network.parts),
         quantization=quantization,
+        several_labels=info.multi_label or None,
         tested_samples=tested_samples,
         trained_model_sha256=trained_model_sha256,
         warp=network.warp,
@@ -242,6 +249,9 @@ def detector_of_run(
 ) -> DetectorConfig:
     """Settings of live detection of a run: its ``detector.yaml``, else its network's defaults.
 
+    Where clips have several labels, the defaults have the threshold of each class that validation
+    chose.
+
     Raises:
         ConfigError: the file is damaged or was made for another network, or a device cannot cut
             its input of this many frames into columns.
@@ -251,4 +261,12 @@ def detector_of_run(
     if saved := saved_detector(run.detector_path, frontend, frames, labels):
         return saved
     detector = default_detector(recipe, column_count(frontend, frames), labels)
+    thresholds = run.metrics().thresholds
+    classes = tuple(
+        at_threshold(settings, thresholds[settings.label])
+        if settings.label in thresholds
+        else settings
+        for settings in detector.classes
+    )
+    detector = dataclasses.replace(detector, classes=classes)
     return streaming_detector(detector, network, frontend, stream)

@@ -73,9 +73,9 @@ def fit_sigmoids(
         As :func:`fit_head`, for sigmoids.
     """
     inputs, mean, spread = _standardised(embeddings)
-    targets: Floats = 2.0 * truth - 1
+    targets = (2 * truth.astype(np.int64) - 1).astype(np.float64)
     share = np.clip(truth.mean(axis=0), 1 / len(truth), 1 - 1 / len(truth))
-    importance: Floats = 0.5 / np.where(truth, share, 1 - share)
+    importance = 0.5 / np.where(truth, share, 1 - share)
     columns = [
         _ridge(inputs, targets[:, [label]], importance[:, label], penalty)
         for label in range(truth.shape[1])

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
 import numpy as np
@@ -118,6 +118,22 @@ class MultiLabelFigures(MacroAverages):
     mean_auc: float | None
     d_prime: float | None
     average_precision: dict[str, float]
+
+
+class ClassScores(TypedDict):
+    """How well a class of clips with several labels is recognised, at its threshold.
+
+    Attributes:
+        clips: number of clips that have the class.
+        average_precision: None without such clips, as ``recall``.
+        precision: None if no clip reaches the threshold.
+    """
+
+    clips: int
+    average_precision: float | None
+    threshold: float
+    precision: float | None
+    recall: float | None
 
 
 def _macro_averages(
@@ -296,6 +312,33 @@ class MultiLabelEvaluation:
         """Mean of :func:`roc_auc` over the classes that have one."""
         values = roc_auc(self.truth, self.probabilities)
         return float(np.nanmean(values)) if np.isfinite(values).any() else None
+
+    def thresholds(self) -> dict[str, float]:
+        """Threshold of each class by :func:`best_thresholds`, to four digits."""
+        values = best_thresholds(self.truth, self.probabilities)
+        return {label: round(float(t), 4) for label, t in zip(self.labels, values, strict=True)}
+
+    def by_class(self, thresholds: Mapping[str, float]) -> dict[str, ClassScores]:
+        """Figures of each class at its threshold.
+
+        Args:
+            thresholds: threshold of each class; :data:`DEFAULT_THRESHOLD` of one without.
+        """
+        truth = np.asarray(self.truth) != 0
+        precisions = average_precision(truth, self.probabilities)
+        figures: dict[str, ClassScores] = {}
+        for index, label in enumerate(self.labels):
+            threshold = thresholds.get(label, DEFAULT_THRESHOLD)
+            answers = self.probabilities[:, index] >= threshold
+            clips, found = int(truth[:, index].sum()), int((truth[:, index] & answers).sum())
+            figures[label] = {
+                "clips": clips,
+                "average_precision": float(precisions[index]) if clips else None,
+                "threshold": threshold,
+                "precision": found / int(answers.sum()) if answers.any() else None,
+                "recall": found / clips if clips else None,
+            }
+        return figures
 
     def to_dict(self) -> MultiLabelFigures:
         """Plain values: mAP, AUC, macro averages at a threshold of 0.5, average precision by class.
