@@ -367,7 +367,7 @@ def _leaks_line(groups: Suggestion | None) -> str:
     """What the file names say about speakers or recordings."""
     unknown = (
         "leaks: the file names do not identify speakers or recordings. If several files come from "
-        "the same one, the measured accuracy will be too high; give --group-pattern"
+        "the same one, the measured figures will be too high; give --group-pattern"
     )
     if groups is None:
         return unknown
