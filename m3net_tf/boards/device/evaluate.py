@@ -289,7 +289,7 @@ def _summary(rows: list[ClipResult], identity: Identity, statement: str, device:
             "frontend_per_frame": frontend / frames if frames else None,
         },
         "clock_hz": int(info.version["clock_hz"]),
-        **provenance(),
+        **provenance(),  # type: ignore[typeddict-item]  # _add_figures adds the others
     }
 
 
