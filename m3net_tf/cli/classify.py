@@ -147,7 +147,7 @@ def _classify_as_json(
         "label": labels[result.label],
         "scores": dict(zip(labels, result.scores.tolist(), strict=True)),
     }
-    if classifier.metadata.several_labels:
+    if classifier.metadata.detector.several_labels:
         values["labels"] = [labels[i] for i in classifier.reached(result.scores)]
     if windows:
         values["windows"] = [
@@ -160,7 +160,7 @@ def _classify_as_json(
 def _answer(classifier: Classifier, scores: Any, top: int) -> str:
     """The best classes; of several labels all that reach their thresholds, then the next best."""
     order = (-scores).argsort(kind="stable").tolist()
-    if not classifier.metadata.several_labels:
+    if not classifier.metadata.detector.several_labels:
         return _scored(classifier.labels, scores, order[:top])
     reached = classifier.reached(scores)
     others = [label for label in order if label not in reached][: max(0, top - len(reached))]

@@ -222,7 +222,6 @@ def unplanned_manifest(
         ),
         operators=operators_of_parts(network.parts),
         quantization=quantization,
-        several_labels=info.multi_label or None,
         tested_samples=tested_samples,
         trained_model_sha256=trained_model_sha256,
         warp=network.warp,
@@ -262,11 +261,7 @@ def detector_of_run(
         return saved
     detector = default_detector(recipe, column_count(frontend, frames), labels)
     thresholds = run.metrics().thresholds
-    classes = tuple(
-        at_threshold(settings, thresholds[settings.label])
-        if settings.label in thresholds
-        else settings
-        for settings in detector.classes
-    )
-    detector = dataclasses.replace(detector, classes=classes)
+    if thresholds:
+        classes = tuple(at_threshold(each, thresholds[each.label]) for each in detector.classes)
+        detector = dataclasses.replace(detector, classes=classes, several_labels=True)
     return streaming_detector(detector, network, frontend, stream)

@@ -116,8 +116,6 @@ class Manifest:
         push_columns: columns that a run of live detection pushes through the streamed network;
             None if it runs whole windows.
         engine: one of :data:`m3net_tf.compiler.engines.ENGINES`, which runs the network by default.
-        several_labels: whether a clip may have several labels, so that each class has a score of
-            its own; None for scores of which the highest is the answer.
         tested_samples: samples of the windows by which the network was tested on longer clips;
             None if it was tested on one part of each.
         enrolment_slots: places for words that the board learns; None for a network with classes
@@ -146,7 +144,6 @@ class Manifest:
     format: int = FORMAT
     frontend: FrontendConfig
     detector: DetectorConfig
-    several_labels: bool | None = None
     tested_samples: int | None = None
     warp: WarpConfig | None = None
     enrolment_slots: int | None = None

@@ -27,7 +27,7 @@ FORMAT = 1
 _NAME = "m3net.json"
 _IMPORTANCE = "importance.tflite"
 _FROM_MANIFEST = ("dataset", "detector", "frontend", "labels", "licence", "model")
-_OPTIONAL = ("enrolment_slots", "normal_prototypes", "several_labels", "tested_samples", "warp")
+_OPTIONAL = ("enrolment_slots", "normal_prototypes", "tested_samples", "warp")
 _DATE = (1980, 1, 1, 0, 0, 0)  # ZIP's earliest date, so that equal input gives equal bytes
 
 
@@ -45,8 +45,6 @@ class Metadata:
             scores.
         normal_prototypes: prototypes of normal sounds, from which the network's outputs are scored
             as unusual (:class:`.prototypes.NormalSounds`); empty for other networks.
-        several_labels: whether a sound may have several of the classes, or none: those whose scores
-            reach the detector's thresholds.
         manifest: the entries of the export's manifest that the file has.
     """
 
@@ -61,7 +59,6 @@ class Metadata:
     importance: bytes = b""
     enrolment_slots: int | None = None
     normal_prototypes: tuple[str, ...] = ()
-    several_labels: bool = False
     manifest: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
@@ -205,7 +202,6 @@ def read_metadata(path: Path) -> tuple[bytes, Metadata]:
             normal_prototypes=convert(
                 tuple[str, ...], values.get("normal_prototypes", []), "normal_prototypes"
             ),
-            several_labels=convert(bool, values.get("several_labels", False), "several_labels"),
             manifest={key: values[key] for key in (*_FROM_MANIFEST, *_OPTIONAL) if key in values},
         )
         if metadata.frontend.frame_count(metadata.window_samples) != metadata.frames:
