@@ -202,7 +202,7 @@ def _label_columns(
         if name
         and name not in known
         and (cells := {row[name].strip().casefold() for row in rows}) <= _MARKS.keys()
-        and any(_MARKS[cell] for cell in cells)
+        and len({_MARKS[cell] for cell in cells}) == 2  # one value tells nothing, such as a length
     ]
     return _LabelColumns({}, tuple(marks)) if len(marks) > 1 else None
 

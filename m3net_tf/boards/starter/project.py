@@ -358,11 +358,7 @@ def _readme(path: Path, folder: str, recipe: Sections, board: str) -> str:
     )
     commands = starter_commands(path, board)
     run = next(iter(commands)).rpartition(" ")[2]
-    improvement = {
-        f"m3net train --from {run} --add captured": "trains on",
-        f"m3net report {run} {run}_added": "before and after",
-    }
-    return f"""# {path.resolve().parent.name}
+    text = f"""# {path.resolve().parent.name}
 
 The sounds are in `{folder}`, as `{DATA_RECORD}` records. `{RECIPE}` has all settings.
 Run the commands where `m3net init` was run:
@@ -371,7 +367,14 @@ Run the commands where `m3net init` was run:
 m3net data check folder --data-dir {shlex.quote(folder)} {options}
 {_commented(commands)}
 ```
-
+"""
+    if recipe["dataset"]["options"].get("several_labels"):  # added clips have one
+        return text
+    improvement = {
+        f"m3net train --from {run} --add captured": "trains on",
+        f"m3net report {run} {run}_added": "before and after",
+    }
+    return f"""{text}
 To improve the network, sort clips that it gets wrong into one folder per class, and train on:
 
 ```sh
