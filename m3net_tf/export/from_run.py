@@ -38,13 +38,15 @@ from m3net_tf.runtime.detector_config import DetectorConfig, at_threshold, save_
 from m3net_tf.runtime.interpreter import tensor_quantization
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.artifacts import provenance, sha256_of
-from m3net_tf.system.errors import DataError
+from m3net_tf.system.errors import DataError, ModelError
 from m3net_tf.system.keras import keras
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.clips.features import compute_features
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run
+
+_SIGMOID = (1 / 256, -128)  # scale and zero point of a sigmoid in TFLite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +91,7 @@ def export_run(
     Raises:
         InUseError: another process writes into the run.
         ModelError: the run is unfinished, the network has no int8 form for the device, or the
-            engine does not support it.
+            engine does not support it; or it is for several labels and does not end in sigmoids.
         ConfigError: the front end has a form that the device code lacks.
         DataError: the data set is missing or broken, and the export needs it.
     """
@@ -173,6 +175,11 @@ def _quantized(run: Run, model: keras.Model, data_dir: Path | None, log: Log) ->
         hashlib.sha256(features.tobytes()).hexdigest(),
     )
     network = quantize_network(model, features)
+    if dataset.info.multi_label and tensor_quantization(network.tflite, "output") != _SIGMOID:
+        raise ModelError(
+            f"{run.folder}: {recipe.model.name} does not end in a sigmoid for each class, so that "
+            "the detector cannot read its int8 scores: train another network"
+        )
     vectors = vectors_of(dataset, recipe.frontend)
     return _Content(network, calibration, "ptq", dataset.info, vectors)
 

@@ -16,7 +16,7 @@ from m3net_tf.boards.measure import chain
 from m3net_tf.cli import app
 from m3net_tf.evaluation import clips, live, rendering
 from m3net_tf.evaluation.scenes import SceneSettings, make_scenes
-from m3net_tf.export import Bundle, export_run
+from m3net_tf.export import Bundle, export_run, from_run
 from m3net_tf.quantization.methods import Method
 from m3net_tf.quantization.pipeline import quantize_run
 from m3net_tf.runtime import Classifier, load_detector
@@ -159,6 +159,13 @@ def test_the_chain_compares_map(run, sounds, no_emulator):
     terminal = Console(record=True, width=100)
     terminal.print(chain.chain_table(summary))
     assert "mAP, int8 on the desktop" in terminal.export_text()
+
+
+def test_scores_that_are_no_256ths_are_refused(run, sounds, tmp_path, monkeypatch):
+    """As of a network that averages sigmoids over the time, such as efficientnet_attention."""
+    monkeypatch.setattr(from_run, "tensor_quantization", lambda *_: (0.00389, -128))
+    with refuses(ModelError, run.folder, "ds_cnn", "sigmoid"):
+        export_run(run, sounds, tmp_path / "export")
 
 
 def test_a_comparison_of_best_classes_is_refused(run, sounds):
