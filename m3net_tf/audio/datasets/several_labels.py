@@ -40,17 +40,18 @@ def same_content(paths: Iterable[Path], log: Log = silent) -> list[list[Path]]:
 def with_all_labels(
     clips: Sequence[Clip], files: Sequence[Sequence[Path]] | None = None
 ) -> list[Clip]:
-    """One clip for each content, with the labels of all files that have it.
+    """The clips, of which files with the same bytes and other labels are one clip with all labels.
 
     A clip's labels begin with its rarest one, by which the protocols divide a class among the
     splits: a common class has other clips for each of them. Files without sound stay apart, because
-    they have the same bytes whatever they were recorded for.
+    they have the same bytes whatever they were recorded for; so do copies of the same class.
 
     Args:
         files: result of :func:`same_content` for the clips; None computes it.
 
     Raises:
-        DataError: files with the same bytes are in several splits or groups, or one cannot be read.
+        DataError: files that would be one clip are in several splits or groups, or a file cannot be
+            read.
     """
     if files is None:
         files = same_content(clip.path for clip in clips if clip.path)
@@ -59,7 +60,7 @@ def with_all_labels(
     of_content: defaultdict[Path | str, list[Clip]] = defaultdict(list)
     for clip in clips:
         of_content[first.get(clip.path, clip.path) if clip.path else clip.clip_id].append(clip)
-    joined = [_joined(of) for of in of_content.values()]
+    joined = [clip for of in of_content.values() for clip in _joined(of)]
     sizes = Counter(label for clip in joined for label in clip.labels)
     ranked = [sorted(clip.labels, key=lambda label: (sizes[label], label)) for clip in joined]
     return [
@@ -68,18 +69,20 @@ def with_all_labels(
     ]
 
 
-def _joined(clips: Sequence[Clip]) -> Clip:
-    """The first of some clips of the same sound, with the labels of all."""
+def _joined(clips: Sequence[Clip]) -> list[Clip]:
+    """The first of some clips of the same sound, with the labels of all; all if these are equal."""
+    if len({frozenset(clip.all_labels) for clip in clips}) == 1:
+        return [dataclasses.replace(clip, labels=clip.all_labels) for clip in clips]
     for part in ("split", "group"):
         names = sorted({getattr(clip, part) for clip in clips})
         if len(names) > 1:
             shown = in_words(dict.fromkeys(str(clip.path) for clip in clips))
             raise DataError(
                 f"{shown}: are the same sound, but in the {part}s {in_words(map(repr, names))}: "
-                "put them into one"
+                "put them into one, or delete one"
             )
     labels = dict.fromkeys(label for clip in clips for label in clip.all_labels)
-    return dataclasses.replace(clips[0], labels=tuple(labels))
+    return [dataclasses.replace(clips[0], labels=tuple(labels))]
 
 
 def have_several(clips: Iterable[Clip]) -> list[Clip]:
@@ -96,5 +99,6 @@ def several_labels_line(clips: Sequence[Clip]) -> str:
     return (
         f"several labels: {len(several)} of {counted(len(clips), 'clip')}, such as "
         f"{several[0].clip_id} ({labels}): the network gets a sigmoid for each class, mAP measures "
-        "it, and each class has its own threshold"
+        "it, and each class has its own threshold; if that is a mistake, remove the wrong label "
+        "and run m3net init again"
     )

@@ -28,7 +28,7 @@ from m3net_tf.pages.report.gather import (
     Truth,
     answers,
     hits,
-    in_words,
+    names_of,
 )
 from m3net_tf.pages.report.projection import FEWEST, plane, spread_over_classes
 from m3net_tf.pages.report.sounds import map_uri, saliency_uri, sound_uri
@@ -117,7 +117,7 @@ def _card(
     return ClipCard(
         name=clip.clip_id,
         truth=f"{truth} ({percent(scores[clips.truth[index]].mean())})",
-        answer=f"{in_words(run.labels, answered)}{_mean_of(scores[answered])}",
+        answer=f"{names_of(run.labels, answered)}{_mean_of(scores[answered])}",
         sound=sound_uri(sound, clips.dataset.info.sample_rate_hz),
         map_picture=map_uri(shown),
         saliency_picture=saliency_uri(shown, shown_drop),
@@ -229,7 +229,7 @@ def _map_of(run: RunData) -> list[Block]:
     rows, sounds = [], []
     for index, (x, y) in zip(chosen, points.tolist(), strict=True):
         clip, key = clips.features.clips[index], f"{run.name}/{index}"
-        answer = in_words(run.labels, answered[index])
+        answer = names_of(run.labels, answered[index])
         label = ", ".join(sorted(clip.all_labels))
         rows.append(
             {

@@ -169,7 +169,7 @@ def answers(probabilities: Floats, thresholds: Sequence[float] | None = None) ->
     return best
 
 
-def in_words(labels: Sequence[str], chosen: Truth) -> str:
+def names_of(labels: Sequence[str], chosen: Truth) -> str:
     """The labels of a clip or of its answer, of which shape (classes,) says whether it has them."""
     return ", ".join(np.array(labels)[chosen]) or "no class"
 

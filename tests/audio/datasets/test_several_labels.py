@@ -134,6 +134,20 @@ def test_the_same_file_in_two_splits_is_refused(tmp_path, write_wav):
         load_dataset("folder", tmp_path, several_labels=True)
 
 
+def test_copies_in_one_class_stay_as_they_are(twice, write_wav):
+    """They are reported, as with one label; in the folders of several splits, too."""
+    write_wav(twice / "low" / "again.wav", 500)
+    facts = inspect_folder(twice)
+    assert facts.repeated == (("low/a0.wav", "low/again.wav"),) and facts.clips == 25
+    assert len(load_dataset("folder", twice, several_labels=True).clips) == 25
+    for part in ("train", "test"):
+        for label in ("low", "high"):
+            write_wav(twice / "parts" / part / label / "same.wav", 500 + len(label))
+            write_wav(twice / "parts" / part / label / "own.wav", 600 + len(part) + 10 * len(label))
+    facts = inspect_folder(twice / "parts")
+    assert facts.several_labels == 0 and facts.split and len(facts.repeated) == 2
+
+
 def test_silence_is_not_the_same_sound(twice, write_wav):
     for label in ("low", "high"):
         write_wav(twice / label / "zero.wav", np.zeros(700, np.int16))
