@@ -91,13 +91,41 @@ static void advance(m3net_detector* detector, const int8_t* scores) {
     } else if (detector->hits[place] < settings->hits) {
       ++detector->hits[place];
     }
+#ifdef M3NET_DETECTOR_SEVERAL_LABELS
+    if (scores == NULL) detector->waiting[place] = 0u;
+#endif
   }
+}
+
+// The score of a class at the last run, or the one with which it waits.
+static uint16_t due_score(const m3net_detector* detector, uint32_t place) {
+  const uint16_t score = score_at(detector, place);
+#ifdef M3NET_DETECTOR_SEVERAL_LABELS
+  if (detector->waiting[place] > score) return detector->waiting[place];
+#endif
+  return score;
 }
 
 static bool is_due(const m3net_detector* detector, uint32_t place) {
   const uint8_t needed = settings_of(detector, place)->hits;
+#ifdef M3NET_DETECTOR_SEVERAL_LABELS
+  if (needed > 0u && detector->waiting[place] > 0u) return true;
+#endif
   return needed > 0u && detector->hits[place] >= needed && !detector->active[place] &&
          detector->quiet_columns[place] == 0u;
+}
+
+// Classes that one with a higher score outranks wait for the next run, if several may sound at
+// once.
+static void wait_behind(m3net_detector* detector, uint32_t best) {
+#ifdef M3NET_DETECTOR_SEVERAL_LABELS
+  for (uint32_t place = 0; place < EVENTS; ++place) {
+    const bool waits = place != best && is_due(detector, place);
+    detector->waiting[place] = waits ? due_score(detector, place) : 0u;
+  }
+#else
+  (void)detector, (void)best;
+#endif
 }
 
 size_t m3net_detector_size(void) { return sizeof(m3net_detector); }
@@ -123,6 +151,9 @@ void m3net_detector_reset(m3net_detector* detector) {
   memset(detector->quiet_columns, 0, sizeof(detector->quiet_columns));
   memset(detector->hits, 0, sizeof(detector->hits));
   memset(detector->active, 0, sizeof(detector->active));
+#ifdef M3NET_DETECTOR_SEVERAL_LABELS
+  memset(detector->waiting, 0, sizeof(detector->waiting));
+#endif
 }
 
 m3net_status m3net_detector_set_class(m3net_detector* detector, uint32_t label,
@@ -133,6 +164,9 @@ m3net_status m3net_detector_set_class(m3net_detector* detector, uint32_t label,
   const uint32_t place = place_of(label);
   if (place == EVENTS) return M3NET_OK;
   detector->hits[place] = 0u;
+#ifdef M3NET_DETECTOR_SEVERAL_LABELS
+  detector->waiting[place] = 0u;
+#endif
   uint32_t sum = 0;
   for (uint32_t runs = 0; runs < settings->window_runs; ++runs) {
     sum += detector->history[row_before(detector, runs)][place];
@@ -173,7 +207,7 @@ bool m3net_detector_step(m3net_detector* detector, const int8_t* scores, m3net_e
   uint32_t best = EVENTS;
   for (uint32_t place = 0; place < EVENTS; ++place) {
     if (!is_due(detector, place)) continue;
-    if (best == EVENTS || score_at(detector, place) > score_at(detector, best)) best = place;
+    if (best == EVENTS || due_score(detector, place) > due_score(detector, best)) best = place;
   }
   if (best == EVENTS) return false;
   ++detector->events;
@@ -181,7 +215,8 @@ bool m3net_detector_step(m3net_detector* detector, const int8_t* scores, m3net_e
   detector->quiet_columns[best] = settings_of(detector, best)->suppression_columns;
   event->column = detector->columns - 1u;
   event->label = labels[best];
-  event->score = score_at(detector, best);
+  event->score = due_score(detector, best);
+  wait_behind(detector, best);
   return true;
 }
 

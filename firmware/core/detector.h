@@ -71,6 +71,10 @@ typedef struct {
   uint16_t quiet_columns[M3NET_DETECTOR_EVENT_COUNT];  ///< Remaining columns of suppression.
   uint8_t hits[M3NET_DETECTOR_EVENT_COUNT];            ///< In a row, up to the number needed.
   bool active[M3NET_DETECTOR_EVENT_COUNT];             ///< Its event is not over.
+#ifdef M3NET_DETECTOR_SEVERAL_LABELS
+  /// Score with which it was outranked in the last run; 0 if it was not.
+  uint16_t waiting[M3NET_DETECTOR_EVENT_COUNT];
+#endif
 } m3net_detector;
 
 /// Bytes of a detector.
@@ -105,7 +109,8 @@ bool m3net_detector_wants_inference(m3net_detector* detector, const int8_t* colu
 /// Takes the scores of a run, M3NET_DETECTOR_CLASS_COUNT of them.
 ///
 /// A run makes at most one event: for the class with the highest smoothed score (the first
-/// of equals). Others that are due follow in the next runs if they are still due.
+/// of equals). Others that are due follow in the next runs if they are still due; where several
+/// classes may sound at once (M3NET_DETECTOR_SEVERAL_LABELS), they stay due until the gate closes.
 ///
 /// @param event  written if there is one.
 /// @return whether there is an event.

@@ -183,6 +183,9 @@ void m3net_monitor_threshold(m3net_monitor* monitor, const m3net_monitor_words* 
     }
     m3net_monitor_ok("threshold");
     m3net_console_field("run_columns", monitor->live->listener.detector.config.run_columns);
+#ifdef M3NET_DETECTOR_SEVERAL_LABELS
+    m3net_console_field("several_labels", 1u);
+#endif
     if (M3NET_CAN_SAVE_THRESHOLDS) {
       m3net_console_field("saved", m3net_saved_thresholds_exist() ? 1u : 0u);
     }

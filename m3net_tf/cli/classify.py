@@ -131,10 +131,10 @@ def _classify(
     classifier: Classifier, name: str, chunks: Iterable[Pcm], windows: bool, top: int
 ) -> None:
     result = classifier.classify_chunks(chunks, name)
-    say(f"{name}: {_best(classifier.labels, result.scores, top)}")
+    say(f"{name}: {_answer(classifier, result.scores, top)}")
     if windows:
         for start_s, scores in zip(result.starts_s, result.window_scores, strict=True):
-            say(f"  {start_s:8.2f} s: {_best(classifier.labels, scores, top)}")
+            say(f"  {start_s:8.2f} s: {_answer(classifier, scores, top)}")
 
 
 def _classify_as_json(
@@ -147,6 +147,8 @@ def _classify_as_json(
         "label": labels[result.label],
         "scores": dict(zip(labels, result.scores.tolist(), strict=True)),
     }
+    if classifier.metadata.detector.several_labels:
+        values["labels"] = [labels[i] for i in classifier.reached(result.scores)]
     if windows:
         values["windows"] = [
             {"start_s": start_s, "scores": scores.tolist()}
@@ -155,9 +157,21 @@ def _classify_as_json(
     say_exactly(json.dumps(values))
 
 
-def _best(labels: Sequence[str], scores: Any, top: int) -> str:
-    order = (-scores).argsort(kind="stable")[:top]
-    return ", ".join(f"{labels[i]} {100 * scores[i]:.1f} %" for i in order)
+def _answer(classifier: Classifier, scores: Any, top: int) -> str:
+    """The best classes; of several labels all that reach their thresholds, then the next best."""
+    order = (-scores).argsort(kind="stable").tolist()
+    if not classifier.metadata.detector.several_labels:
+        return _scored(classifier.labels, scores, order[:top])
+    reached = classifier.reached(scores)
+    others = [label for label in order if label not in reached][: max(0, top - len(reached))]
+    words = _scored(classifier.labels, scores, reached) or "no class"
+    if others:
+        words += f"; below the threshold: {_scored(classifier.labels, scores, others)}"
+    return words
+
+
+def _scored(labels: Sequence[str], scores: Any, chosen: Sequence[int]) -> str:
+    return ", ".join(f"{labels[i]} {100 * scores[i]:.1f} %" for i in chosen)
 
 
 def _metered(classifier: Classifier, chunks: Iterable[Pcm]) -> Iterator[Pcm]:

@@ -346,7 +346,7 @@ def evaluate(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure accuracy on held-out clips, or live detection in long recordings.
+    """Measure accuracy or mAP on held-out clips, or live detection in long recordings.
 
     --streaming mixes recordings from clips; --events takes annotated ones.
     A run of m3net wake is measured as that command measures it, with its sounds and its rule.

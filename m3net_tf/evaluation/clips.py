@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Accuracy of a run on held-out clips."""
+"""Accuracy of a run on held-out clips, or mAP where they have several labels."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,14 @@ from m3net_tf.training.cross_validation import RESULT, FoldsAccuracy
 from m3net_tf.training.run import Run
 from m3net_tf.training.scoring.evaluation import own_features, predict_originals
 from m3net_tf.training.scoring.metrics import (
+    ClassScores,
     MultiLabelEvaluation,
     whole_scores,
     wilson_interval,
 )
 
 
+@final
 class StageAccuracy(TypedDict):
     """How well the clips are recognised.
 
@@ -40,11 +42,19 @@ class StageAccuracy(TypedDict):
     average_precision: NotRequired[dict[str, float]]
 
 
+@final
+class StagePrecision(TypedDict):
+    """How well clips with several labels are recognised: mAP, and figures of each class."""
+
+    mean_average_precision: float
+    classes: dict[str, ClassScores]
+
+
 class ClipsResult(Provenance):
-    """Accuracy of a run on a split.
+    """Accuracy of a run on a split; mAP where clips have several labels.
 
     Attributes:
-        int8_desktop: accuracy of the exported network on 16-bit samples, as on a board; absent
+        int8_desktop: figures of the exported network on 16-bit samples, as on a board; absent
             without one.
         cross_validation: accuracy on all clips by the run's cross-validation; absent without one.
     """
@@ -55,15 +65,15 @@ class ClipsResult(Provenance):
     statement: str
     split: str
     clips: int
-    int8_desktop: NotRequired[StageAccuracy]
-    float: StageAccuracy
+    int8_desktop: NotRequired[StageAccuracy | StagePrecision]
+    float: StageAccuracy | StagePrecision
     cross_validation: NotRequired[StageAccuracy]
 
 
 def evaluate_clips(
     run: Run, data_dir: Path | None = None, split: str = "test", log: Log = silent
 ) -> ClipsResult:
-    """Accuracy of a run's float network and, if exported, of its int8 network.
+    """Accuracy (or mAP) of a run's float network and, if exported, of its int8 network.
 
     Args:
         split: ``validation`` or ``test``.
@@ -84,7 +94,7 @@ def evaluate_clips(
         "statement": run.protocol_statement(dataset),
         "split": split,
         "clips": len({clip.whole or clip.clip_id for clip in held_out.clips}),
-        "float": stage_accuracy(scores, held_out, dataset.info.labels),
+        "float": _figures(run, scores, held_out),
         **provenance(),  # type: ignore[typeddict-item]  # the keys follow
     }
     if split == "test" and (run.folder / RESULT).exists():
@@ -94,8 +104,23 @@ def evaluate_clips(
     if (run.folder / "export" / "manifest.json").exists():
         bundle = Bundle.load(run.folder / "export")
         int8_scores = (reference_of(bundle, dataset, held_out.clips).scores + 128.0) / 256.0
-        result["int8_desktop"] = stage_accuracy(int8_scores, held_out, dataset.info.labels)
+        result["int8_desktop"] = _figures(run, int8_scores, held_out)
     return result
+
+
+def _figures(
+    run: Run, scores: npt.NDArray[Any], held_out: FeatureSet
+) -> StageAccuracy | StagePrecision:
+    metrics = run.metrics()
+    labels = metrics.dataset.labels
+    if held_out.matrix is None:
+        return stage_accuracy(scores, held_out, labels)
+    scores, first = whole_scores(scores, held_out.clips, labels)
+    evaluation = MultiLabelEvaluation(held_out.matrix[first], scores, labels)
+    return {
+        "mean_average_precision": evaluation.mean_average_precision,
+        "classes": evaluation.by_class(metrics.thresholds),
+    }
 
 
 def stage_accuracy(

@@ -11,23 +11,29 @@ from m3net_tf.audio.datasets import protocol_statement
 from m3net_tf.system.words import counted
 
 if TYPE_CHECKING:  # they import TensorFlow
+    from collections.abc import Mapping
+
     from m3net_tf.evaluation.annotated import AnnotatedResult
-    from m3net_tf.evaluation.clips import ClipsResult
+    from m3net_tf.evaluation.clips import ClipsResult, StageAccuracy, StagePrecision
     from m3net_tf.evaluation.live import StreamingResult
 
 
 def clips_table(result: ClipsResult) -> Table:
-    """Clip accuracy for the terminal."""
+    """Clip accuracy for the terminal; of clips with several labels, mAP and figures by class."""
     title = f"{result['run']}: {result['clips']} {result['split']} clips of {result['dataset']}"
-    columns = ("accuracy", "95 % interval", "ROC area", "average precision")
-    table = Table("network", *columns, title=title)
     stages = {
         "float": result["float"],
         "int8 on the desktop": result.get("int8_desktop"),
         "float, cross-validation": result.get("cross_validation"),
     }
+    if "classes" in result["float"]:
+        table = _by_class(stages, title)
+        table.caption = f"Protocol: {protocol_statement(result)}."
+        return table
+    columns = ("accuracy", "95 % interval", "ROC area", "average precision")
+    table = Table("network", *columns, title=title)
     for name, figures in stages.items():
-        if figures:
+        if figures and "accuracy" in figures:
             low, high = (100 * share for share in figures["accuracy_95"])
             accuracy = 100 * figures["accuracy"]
             area = figures.get("mean_auc")
@@ -43,6 +49,22 @@ def clips_table(result: ClipsResult) -> Table:
         "ROC area and average precision: of each class against the others, averaged. Protocol: "
         f"{protocol_statement(result)}."
     )
+    return table
+
+
+def _by_class(stages: Mapping[str, StageAccuracy | StagePrecision | None], title: str) -> Table:
+    """A row for each class and its mean, for each network."""
+    columns = ("clips", "threshold", "average precision", "precision", "recall")
+    table = Table("network", Column("class", no_wrap=True), *columns, title=title)
+    for name, figures in stages.items():
+        if not figures or "classes" not in figures:
+            continue
+        for label, of in figures["classes"].items():
+            shares = (of["average_precision"], of["precision"], of["recall"])
+            words = ("-" if share is None else f"{100 * share:.1f} %" for share in shares)
+            table.add_row(name, label, str(of["clips"]), f"{of['threshold']:.3f}", *words)
+        mean = f"{100 * figures['mean_average_precision']:.1f} %"
+        table.add_row(name, "mean (mAP)", "", "", mean, "", "", end_section=True)
     return table
 
 

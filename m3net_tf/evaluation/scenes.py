@@ -99,7 +99,8 @@ class Scene:
 
     Attributes:
         pcm: int16 samples, shape (samples,).
-        events: its clips in order of time, including those without an event.
+        events: its clips in order of time, including those without an event; of a clip with several
+            labels one for each.
     """
 
     pcm: npt.NDArray[np.int16]
@@ -118,16 +119,11 @@ def make_scenes(
 
     Raises:
         DataError: the split has no clip of an event, or its clips are longer than a scene.
-        ConfigError: the data set has several labels per clip.
     """
-    if dataset.info.multi_label:
-        raise ConfigError(
-            f"data set {dataset.info.name} has several labels per clip: scenes need one per clip"
-        )
     clips = loudest_windows(dataset.split(split), dataset.load)
-    quiet = [clip for clip in clips if is_silence(clip.label)]
-    event_clips = [clip for clip in clips if clip.label in events]
-    others = [clip for clip in clips if clip.label not in events and clip not in quiet]
+    quiet = [clip for clip in clips if all(map(is_silence, clip.all_labels))]
+    event_clips = [clip for clip in clips if events.intersection(clip.all_labels)]
+    others = [c for c in clips if not events.intersection(c.all_labels) and c not in quiet]
     if not event_clips:
         raise DataError(
             f"{dataset.info.name} has no {split} clip of a class with events: choose "
@@ -142,7 +138,7 @@ def make_scenes(
     rate_hz = dataset.info.sample_rate_hz
     background = _background(rng, dataset, tuple(quiet) or dataset.noise)
     median_db = _median_level_db(dataset, [*event_clips, *others])
-    next_event, next_other = _evenly(rng, event_clips), _evenly(rng, others)
+    next_event, next_other = _evenly(rng, event_clips, events), _evenly(rng, others)
     labels = {label: i for i, label in enumerate(dataset.info.labels)}
     samples = round(settings.scene_s * rate_hz)
     for index in range(settings.count):
@@ -158,7 +154,10 @@ def make_scenes(
             mix[at : at + len(sound)] += sound * 10 ** (rng.uniform(*settings.gain_db) / 20)
             start_s = index * settings.scene_s + at / rate_hz
             first_s, last_s = active_part_s(sound, rate_hz)
-            true_events.append(TrueEvent(labels[clip.label], start_s + first_s, start_s + last_s))
+            true_events += [
+                TrueEvent(labels[label], start_s + first_s, start_s + last_s)
+                for label in clip.all_labels
+            ]
             at += len(sound) + round(rng.uniform(*settings.gap_s) * rate_hz)
         yield Scene(to_pcm16(mix), tuple(true_events))
 
@@ -171,11 +170,17 @@ def _median_level_db(dataset: AudioDataset, clips: list[Clip]) -> float:
     return decibels(float(np.median(powers)))
 
 
-def _evenly(rng: Rng, clips: list[Clip]) -> Iterator[Clip]:
-    """Endless clips: classes in turn, each class's clips in random order."""
+def _evenly(rng: Rng, clips: list[Clip], events: frozenset[str] | None = None) -> Iterator[Clip]:
+    """Endless clips: classes in turn, each class's clips in random order.
+
+    Args:
+        events: the classes to take; None takes all.
+    """
     by_label: dict[str, list[Clip]] = {}
     for clip in clips:
-        by_label.setdefault(clip.label, []).append(clip)
+        for label in clip.all_labels:
+            if events is None or label in events:
+                by_label.setdefault(label, []).append(clip)
     remaining: dict[str, list[Clip]] = {label: [] for label in by_label}
     while by_label:
         for label in rng.permutation(sorted(by_label)).tolist():

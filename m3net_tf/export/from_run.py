@@ -34,17 +34,19 @@ from m3net_tf.export.writing import (
 from m3net_tf.quantization.diffres import quantize_network
 from m3net_tf.quantization.pipeline import Choice, chosen_network, deployable_dataset
 from m3net_tf.quantization.ptq import choose_calibration
-from m3net_tf.runtime.detector_config import DetectorConfig
+from m3net_tf.runtime.detector_config import DetectorConfig, at_threshold, save_detector
 from m3net_tf.runtime.interpreter import tensor_quantization
 from m3net_tf.runtime.network import Int8Network
 from m3net_tf.system.artifacts import provenance, sha256_of
-from m3net_tf.system.errors import DataError
+from m3net_tf.system.errors import DataError, ModelError
 from m3net_tf.system.keras import keras
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.clips.features import compute_features
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run
+
+_SIGMOID = (1 / 256, -128)  # scale and zero point of a sigmoid in TFLite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +81,8 @@ def export_run(
     :func:`.c_files.write_compiled`. It appears whole or not at all, and the same run gives the
     same bytes. An existing export of the same network is
     kept; only its engine is changed, and its settings of live detection are updated, from the run's
-    ``detector.yaml`` or, without one, to the defaults.
+    ``detector.yaml`` or, without one, to the defaults. A network for several labels gets a
+    ``detector.yaml`` with the threshold of each class.
 
     Args:
         data_dir: folder of its data set, which gives calibration clips and test vectors.
@@ -88,7 +91,7 @@ def export_run(
     Raises:
         InUseError: another process writes into the run.
         ModelError: the run is unfinished, the network has no int8 form for the device, or the
-            engine does not support it.
+            engine does not support it; or it is for several labels and does not end in sigmoids.
         ConfigError: the front end has a form that the device code lacks.
         DataError: the data set is missing or broken, and the export needs it.
     """
@@ -109,20 +112,25 @@ def export_run(
         content = _chosen(run, model, data_dir, choice, log)
     else:
         content = _quantized(run, model, data_dir, log)
+    detector = detector_of_run(
+        run, content.network, model.input_shape[2], content.info.labels, stream
+    )
     unplanned = unplanned_manifest(
         run.recipe(),
         model,
         content.info,
         content.network,
         calibration=content.calibration,
-        detector=detector_of_run(
-            run, content.network, model.input_shape[2], content.info.labels, stream
-        ),
+        detector=detector,
         quantization=Quantization(content.method, chosen=choice is not None),
         trained_model_sha256=trained_sha256,
         engine=engine,
     )
-    return write_export(folder, unplanned, content.network, content.vectors, log, stream)
+    bundle = write_export(folder, unplanned, content.network, content.vectors, log, stream)
+    if run.metrics().thresholds and not run.detector_path.exists():
+        save_detector(detector, run.detector_path)
+        log(f"{run.detector_path}: each class has the threshold that validation chose")
+    return bundle
 
 
 def _chosen(
@@ -167,6 +175,11 @@ def _quantized(run: Run, model: keras.Model, data_dir: Path | None, log: Log) ->
         hashlib.sha256(features.tobytes()).hexdigest(),
     )
     network = quantize_network(model, features)
+    if dataset.info.multi_label and tensor_quantization(network.tflite, "output") != _SIGMOID:
+        raise ModelError(
+            f"{run.folder}: {recipe.model.name} does not end in a sigmoid for each class, so that "
+            "the detector cannot read its int8 scores: train another network"
+        )
     vectors = vectors_of(dataset, recipe.frontend)
     return _Content(network, calibration, "ptq", dataset.info, vectors)
 
@@ -242,6 +255,9 @@ def detector_of_run(
 ) -> DetectorConfig:
     """Settings of live detection of a run: its ``detector.yaml``, else its network's defaults.
 
+    Where clips have several labels, the defaults have the threshold of each class that validation
+    chose.
+
     Raises:
         ConfigError: the file is damaged or was made for another network, or a device cannot cut
             its input of this many frames into columns.
@@ -251,4 +267,8 @@ def detector_of_run(
     if saved := saved_detector(run.detector_path, frontend, frames, labels):
         return saved
     detector = default_detector(recipe, column_count(frontend, frames), labels)
+    thresholds = run.metrics().thresholds
+    if thresholds:
+        classes = tuple(at_threshold(each, thresholds[each.label]) for each in detector.classes)
+        detector = dataclasses.replace(detector, classes=classes, several_labels=True)
     return streaming_detector(detector, network, frontend, stream)

@@ -59,7 +59,11 @@ def vectors_of(dataset: AudioDataset, config: FrontendConfig, source: str = "") 
     """
     clips = spread_clips(dataset, _VECTOR_CLIPS)
     pcm, features = pcm_and_features(dataset, clips, config)
-    truth = {"source": source} if source else {"true_labels": [clip.label for clip in clips]}
+    truth = (
+        {"source": source}
+        if source
+        else {"true_labels": [", ".join(clip.all_labels) for clip in clips]}
+    )
     return Vectors(pcm, features, {"clips": [clip.clip_id for clip in clips], **truth})
 
 

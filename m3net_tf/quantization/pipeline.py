@@ -173,7 +173,7 @@ def deployable_dataset(run: Run, model: keras.Model, data_dir: Path | None) -> A
     """The run's data set, if a device can run the network.
 
     Raises:
-        ModelError: the network takes the lengths of clips, or gives several labels.
+        ModelError: the network takes the lengths of clips.
         DataError: the data set is missing or damaged.
     """
     if takes_lengths(model):
@@ -181,13 +181,7 @@ def deployable_dataset(run: Run, model: keras.Model, data_dir: Path | None) -> A
             f"{run.folder} needs the lengths of clips, which devices do not support: train with "
             "model.arguments.lengths: false"
         )
-    dataset = run.dataset(data_dir)
-    if dataset.info.multi_label:
-        raise ModelError(
-            f"{dataset.info.name} has clips with several labels, but devices give only one: train "
-            "on a data set with one label per clip"
-        )
-    return dataset
+    return run.dataset(data_dir)
 
 
 def _material(
@@ -198,6 +192,12 @@ def _material(
     use_threads(recipe.training.threads)
     model = run.load_model()
     dataset = deployable_dataset(run, model, data_dir)
+    if dataset.info.multi_label:
+        raise ModelError(
+            f"{run.folder}: m3net quantize compares the best class of each clip, but clips of "
+            f"{dataset.info.name} have several labels: m3net export quantises this network after "
+            "training, and m3net evaluate compares its mAP"
+        )
     splits = {
         name: compute_features(dataset, name, recipe.frontend, log=log)
         for name in ("train", "validation", "test")

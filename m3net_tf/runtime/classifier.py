@@ -147,6 +147,16 @@ class Classifier:
             return tuple(name or place for name, place in named)
         return (UNUSUAL,) if self._normal else self.metadata.labels
 
+    def reached(self, scores: npt.NDArray[np.floating]) -> list[int]:
+        """Classes whose scores reach their thresholds, the highest score first.
+
+        Args:
+            scores: 0 to 1, shape (classes,), of a network for several labels.
+        """
+        order = (-scores).argsort(kind="stable").tolist()
+        classes = self.metadata.detector.classes
+        return [label for label in order if scores[label] >= classes[label].threshold]
+
     @property
     def window_samples(self) -> int:
         """Samples in one window of the network."""

@@ -70,6 +70,7 @@ class Detector:
         self._hits = [0] * classes
         self._active = [False] * classes
         self._looked = [False] * classes  # what keeps it quiet is a second look
+        self._waiting = [0] * classes  # the score with which it was outranked in the last run
 
     def set_class(self, label: int, settings: ClassSettings) -> None:
         """Change the settings of a class from the next run on.
@@ -86,7 +87,7 @@ class Detector:
         classes = list(self.config.classes)
         classes[label] = settings
         self.config = dataclasses.replace(self.config, classes=tuple(classes))
-        self._hits[label] = 0
+        self._hits[label] = self._waiting[label] = 0
         newest = (self._history[(self._newest - i) % rows] for i in range(settings.window_runs))
         self._sums[label] = sum(row[label] for row in newest)
 
@@ -143,7 +144,13 @@ class Detector:
         due = [label for label in range(len(self._hits)) if self.refusal(label) is None]
         if not due:
             return None
-        best = max(due, key=self.score)  # the first if several are equal
+        # The first if several are equal.
+        best = max(due, key=lambda label: max(self.score(label), self._waiting[label]))
+        score = max(self.score(best), self._waiting[best])
+        if self.config.several_labels:
+            for label in due:
+                waited = max(self.score(label), self._waiting[label])
+                self._waiting[label] = 0 if label == best else waited
         settings = self.config.classes[best]
         self._looked[best] = look is not None and look(best) < settings.threshold_units
         if self._looked[best]:
@@ -152,7 +159,7 @@ class Detector:
         self.events = (self.events + 1) % _WRAP
         self._active[best] = True
         self._quiet_columns[best] = settings.suppression_columns
-        return Event((self.columns - 1) % _WRAP, best, self.score(best))
+        return Event((self.columns - 1) % _WRAP, best, score)
 
     def score(self, label: int) -> int:
         """Smoothed score of a class after the last run, in 65536ths of full scale."""
@@ -180,6 +187,8 @@ class Detector:
                 self._hits[label] = 0
             else:
                 self._hits[label] += 1
+            if scores is None:
+                self._waiting[label] = 0
 
     def refusal(self, label: int) -> Refusal | None:
         """Why a class could not trigger an event at the last run; None if it could.
@@ -190,6 +199,8 @@ class Detector:
         settings = self.config.classes[label]
         if not settings.event:
             return Refusal.NEVER
+        if self._waiting[label]:
+            return None
         if self._hits[label] >= settings.hits:
             if self._active[label]:
                 return Refusal.ACTIVE
@@ -287,7 +298,7 @@ class _ClassEvents:
         if self._confirmed is not None and not self._confirmed[run]:
             self._allowed = run + LOOK_AGAIN_RUNS
             return False
-        after = int(np.searchsorted(self._below, run))
+        after = int(np.searchsorted(self._below, run, side="right"))
         released = int(self._below[after]) if after < len(self._below) else _NEVER
         self._allowed = max(run + self._apart, released)
         return True
@@ -346,5 +357,10 @@ def detect(config: DetectorConfig, tape: Tape) -> list[Event]:
             events.append(Event(int(columns[run]) % _WRAP, label, -score))
         push(label, run + 1)
         while pending and pending[0][0] == run:  # a run triggers at most one event
-            push(heapq.heappop(pending)[2], run + 1)
+            _, score, label = heapq.heappop(pending)
+            if config.several_labels and run + 1 < len(ran) and ran[run + 1]:
+                waited = min(score, -int(smoothed[label][run + 1]))
+                heapq.heappush(pending, (run + 1, waited, label))
+            else:
+                push(label, run + 1)
     return events

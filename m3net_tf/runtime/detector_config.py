@@ -28,7 +28,7 @@ LOOK_SHIFTS = (1, -1)
 """Bins by which a second look shifts the columns."""
 LOOK_AGAIN_RUNS = 3
 """Runs after a second look that confirmed nothing, before the next one of the class."""
-_LATER = ("look_runs", "gain_db", "automatic_gain", "inset_s")
+_LATER = ("look_runs", "gain_db", "automatic_gain", "inset_s", "several_labels")
 _Runs = Annotated[int, Meta(ge=1, le=255)]
 _Columns = Annotated[int, Meta(ge=0, le=65_535)]
 _AtLeastOneColumn = Annotated[int, Meta(ge=1, le=65_535)]
@@ -108,6 +108,9 @@ class DetectorConfig:
         classes: settings of each class, in the order of the model's outputs.
         inset_s: time by which a sound begins after its score has crossed the threshold, and ends
             before; for tables of events (:mod:`.spans`), the device does not need it.
+        several_labels: whether several classes may sound at once, so that those that reach their
+            thresholds are the answer. A run triggers at most one event; then a class that another
+            one outranked in a run has its event in the next run, whatever its score is there.
 
     Raises:
         ConfigError: a value is out of range.
@@ -123,9 +126,15 @@ class DetectorConfig:
     gain_db: Annotated[float, Meta(ge=0, le=MOST_DB)] = 0.0
     automatic_gain: bool = False
     inset_s: Annotated[float, Meta(ge=-10, le=10)] = 0.0
+    several_labels: bool = False
 
     def __post_init__(self) -> None:
         check_values(self, "detector")
+        if self.look_runs and self.several_labels:
+            raise ConfigError(
+                f"detector.look_runs is {self.look_runs}: second looks are for networks whose "
+                "clips have one label; give 0"
+            )
         if not self.classes or len(set(self.labels)) < len(self.classes):
             raise ConfigError("detector.classes: give each class once, and at least one")
         if self.look_runs and max(self.kept_columns, LOOK_AGAIN_RUNS * self.run_columns) > 65_535:
@@ -285,6 +294,8 @@ def write_c_header(config: DetectorConfig, folder: Path) -> Path:
             "LOOK_AGAIN_RUNS": LOOK_AGAIN_RUNS,
             "KEPT_COLUMNS": config.kept_columns,
         }
+    if config.several_labels:
+        settings["SEVERAL_LABELS"] = 1
     if config.gain.fixed:
         settings["GAIN"] = config.gain.fixed
     if config.automatic_gain:

@@ -110,7 +110,7 @@ class NearMisses:
             score = self._detector.score(label)
             rise = self._rises.get(label)
             if score < _SHARE * settings.threshold_units:
-                if rise and not rise.ended:
+                if rise and not rise.ended and not (event and event.label == label):
                     over.append(rise.best)
                 self._rises.pop(label, None)
                 continue

@@ -152,6 +152,3 @@ def test_what_cannot_be_mixed(dataset):
     long = dataclasses.replace(dataset, info=dataclasses.replace(dataset.info, clip_s=30.0))
     with refuses(DataError, "30", "scenes.scene_s"):
         next(make_scenes(long, "test", frozenset({"siren"}), SETTINGS))
-    several = dataclasses.replace(dataset, info=dataclasses.replace(dataset.info, multi_label=True))
-    with pytest.raises(ConfigError, match="several labels per clip"):
-        next(make_scenes(several, "test", frozenset({"siren"}), SETTINGS))

@@ -22,10 +22,20 @@ NEAR = -32  # 0.375: above half of the threshold
 
 
 def misses(
-    *classes: ClassSettings, scores: list, window: int = 1, look: Look | None = None
+    *classes: ClassSettings,
+    scores: list,
+    window: int = 1,
+    look: Look | None = None,
+    several: bool = False,
 ) -> list:
     """(column, label, reason) of the near misses of a detector with a run for each column."""
-    config = DetectorConfig(window_columns=window, gate_bins=1, classes=classes, run_columns=1)
+    config = DetectorConfig(
+        window_columns=window,
+        gate_bins=1,
+        classes=classes,
+        run_columns=1,
+        several_labels=several,
+    )
     detector = Detector(dataclasses.replace(config, window_columns=1))
     tracker = NearMisses(detector)
     detector.config = config
@@ -84,6 +94,8 @@ def test_of_two_classes_one_has_the_event():
     both = (PLAIN, dataclasses.replace(PLAIN, label="b"))
     scores = [[HIGH, HIGH - 1], [LOW, LOW]]
     assert misses(*both, scores=scores, window=9) == [(0, 1, Reason.OUTRANKED)]
+    # Where both may sound at once, the second has its event in the next run.
+    assert misses(*both, scores=scores, window=9, several=True) == []
 
 
 def test_a_class_without_events_has_no_near_misses():

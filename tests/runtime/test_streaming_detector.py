@@ -158,11 +158,14 @@ def any_class(draw: st.DrawFn, label: str) -> ClassSettings:
     count=st.integers(0, 250),
     cut=st.integers(0, 250),
     seed=st.integers(0, 2**32 - 1),
+    several=st.booleans(),
 )
 def test_a_whole_recording_at_once_gives_the_same_events(
-    classes, run_columns, window_columns, gate_level, hold, count, cut, seed
+    classes, run_columns, window_columns, gate_level, hold, count, cut, seed, several
 ):
-    detector_config = DetectorConfig(window_columns, 1, classes, run_columns, gate_level, hold)
+    detector_config = DetectorConfig(
+        window_columns, 1, classes, run_columns, gate_level, hold, several_labels=several
+    )
     rng = np.random.default_rng(seed)
     levels = np.repeat(rng.integers(-128, 128, count // 8 + 1), 8)[:count].astype(np.int32)
     due = due_columns(detector_config, count)

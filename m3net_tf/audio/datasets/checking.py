@@ -3,7 +3,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from m3net_tf.audio.datasets.annotated import read_annotated
 from m3net_tf.audio.datasets.audio import check_file, check_rate, header_of
 from m3net_tf.audio.datasets.clips import SPLITS, Clip
 from m3net_tf.audio.datasets.dataset import READERS, AudioDataset
-from m3net_tf.audio.datasets.folder import list_clips, require_enough_training
+from m3net_tf.audio.datasets.folder import listed_files, require_enough_training
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER, noise_files
 from m3net_tf.audio.datasets.protocols import MissingFoldError, UnsuitedProtocolError
 from m3net_tf.audio.datasets.registry import data_folder, dataset_info, load_dataset
@@ -131,8 +131,7 @@ def check(
     statements = filter(None, [silence_statement(loaded), cut_statement(loaded)])
     remarks = [*notes, *skipped, *absent, *statements, *recording_lines(loaded, log)]
     if name == "folder" and not options.get("classes"):  # files of other classes are no mistake
-        annotated = bool(options.get("annotations"))
-        remarks += _not_used(data_folder(name, data_dir), options.get("table", ""), annotated)
+        remarks += _not_used(data_folder(name, data_dir), options)
     try:
         loaded.check_trainable()
         require_enough_training(loaded)
@@ -143,14 +142,16 @@ def check(
     return DatasetCheck(info.group, tuple(checks), tuple(remarks), broken, tuple(errors))
 
 
-def _not_used(root: Path, table: str, annotated: bool) -> list[str]:
+def _not_used(root: Path, options: Mapping[str, Any]) -> list[str]:
     """One sentence for each reason why files in a folder of the user's own are not used."""
+    table, several = options.get("table", ""), options.get("several_labels", False)
     used = {root / table, *noise_files(root / NOISE_FOLDER)}
-    if annotated:
+    if options.get("annotations"):
         found = read_annotated(root)
         used |= {*found.tables, *found.without, *(recording.path for recording in found.recordings)}
     else:
-        used |= {Path(str(clip.path)) for clip in list_clips(root, table)}
+        files = listed_files(root, table, several_labels=several)
+        used |= {Path(str(clip.path)) for clip in files}
     return unused_lines(root, used)
 
 

@@ -38,6 +38,13 @@ several labels overlap, each is a clip with its own label alone. A recording is 
 on one side of the split; of two or three recordings one tests, and a fifth of the others' clips
 validate.
 
+Several labels: with ``several_labels=true`` a clip has all labels of its row: in columns such as
+``label1`` and ``label2``; in one cell, as ``low;high`` or ``low|high`` (in a column ``labels`` also
+``low,high``); in a column for each class, with 0 or 1 (a row of zeros is of ``_background_``); or
+in several rows. Files with the same bytes in several class folders are one clip that has all of
+these labels. The network has a sigmoid for each class. A random split divides the clips by their
+rarest labels.
+
 Silence: live detection gets silence most of the time, so it needs a class for it. Put background
 recordings, each of ten windows or more, into the folder ``_background_noise_`` next to the class
 folders. Excerpts become the class ``_silence_``, a tenth of the other clips in each split
@@ -86,6 +93,7 @@ from m3net_tf.audio.datasets.noise import (
 )
 from m3net_tf.audio.datasets.protocols import UnsuitedProtocolError
 from m3net_tf.audio.datasets.registry import register
+from m3net_tf.audio.datasets.several_labels import with_all_labels
 from m3net_tf.audio.datasets.split_names import folds_named, is_fold, splits_named
 from m3net_tf.audio.datasets.statements import UNKNOWN_GROUPS
 from m3net_tf.audio.datasets.unused import conversion
@@ -144,6 +152,7 @@ def build(
     group_pattern_guessed: bool = False,
     silence_percentage: Percentage | None = None,
     long_clips: Literal["cut", "windows"] = "cut",
+    several_labels: bool = False,
 ) -> AudioDataset:
     """List the clips.
 
@@ -158,15 +167,16 @@ def build(
             ``_background_noise_``, else none.
         long_clips: ``cut`` fits clips longer than ``clip_s`` to it by ``fit``; ``windows`` replaces
             them by half-overlapping windows, without the silent ones in training.
+        several_labels: a clip may have several labels; a network then has a sigmoid for each class.
     """
     names = classes if isinstance(classes, tuple) else (classes,)
     if annotations:
-        _require_alone(table, group_pattern)
+        _require_alone(table, group_pattern, several_labels=several_labels)
         found = annotated_folder(root)
         segments = annotated_clips(found.recordings, info.clip_s, long_clips == "windows")
         clips, told = of_classes(segments, names, root), annotation_lines(found)
     else:
-        clips, told = list_clips(root, table, names), []
+        clips, told = list_clips(root, table, names, several_labels=several_labels), []
     if not clips:
         raise DataError(
             f"{root / table}: has no clips; put sound files ({USUAL}) into one "
@@ -202,7 +212,7 @@ def build(
         clips = in_windows(clips, info.clip_s, log)
     noise = noise_parts(root / NOISE_FOLDER, info.sample_rate_hz, info.clip_samples)
     silence = silence_clips(clips, noise, silence_percentage, seed, info)
-    labels = tuple(sorted({clip.label for clip in (*clips, *silence)}))
+    labels = tuple(sorted({label for clip in (*clips, *silence) for label in clip.all_labels}))
     info = dataclasses.replace(
         info,
         protocol=protocol,
@@ -212,6 +222,7 @@ def build(
         groups_known=groups_known,
         group_guess=guess,
         group_exceptions=exceptions,
+        multi_label=several_labels,
     )
     return AudioDataset(
         info,
@@ -222,8 +233,13 @@ def build(
     )
 
 
-def _require_alone(table: str, group_pattern: str) -> None:
-    """Refuse options beside annotations that give classes or groups, too."""
+def _require_alone(table: str, group_pattern: str, *, several_labels: bool) -> None:
+    """Refuse options beside annotations that give classes or groups, too, or several labels."""
+    if several_labels:
+        raise ConfigError(
+            "folder: an annotated segment is a clip with its own label alone: leave out "
+            "several_labels"
+        )
     for name, value in (("table", table), ("group_pattern", group_pattern)):
         if value:
             raise ConfigError(
@@ -257,7 +273,8 @@ def _with_sound(clips: list[Clip], root: Path, log: Log) -> tuple[list[Clip], tu
     named = [clip.path for clip in clips if clip.path and not is_silence(clip.label)]
     zero = silent_files(named, log)
     kept = [clip for clip in clips if clip.path not in zero]
-    for label in sorted({clip.label for clip in clips} - {clip.label for clip in kept}):
+    labels = {label for clip in clips for label in clip.all_labels}
+    for label in sorted(labels - {label for clip in kept for label in clip.all_labels}):
         raise DataError(
             f"{root}: all clips of class {label!r} are digital zero: replace their files, or "
             "remove the class"
@@ -342,8 +359,8 @@ def _require_every_class(
     clips: list[Clip], root: Path, protocol: str, seed: int, *, annotated: bool
 ) -> None:
     """Refuse a random split in which a class lacks training, validation or test clips."""
-    for label in sorted({clip.label for clip in clips}):
-        members = [clip for clip in clips if clip.label == label]
+    for label in sorted({label for clip in clips for label in clip.all_labels}):
+        members = [clip for clip in clips if label in clip.all_labels]
         counts = {split: sum(clip.split == split for clip in members) for split in SPLITS}
         if all(counts.values()):
             continue
@@ -406,15 +423,38 @@ def require_enough_training(dataset: AudioDataset) -> None:
     raise DataError(f"{info.name}: {shortage} under protocol {info.protocol}: {remedy}")
 
 
-def list_clips(root: Path, table: str = "", classes: Sequence[ClassName] = ()) -> list[Clip]:
+def list_clips(
+    root: Path,
+    table: str = "",
+    classes: Sequence[ClassName] = (),
+    *,
+    several_labels: bool = False,
+) -> list[Clip]:
     """The clips of a table, or of class folders; splits and groups are empty if none are listed.
+
+    Raises:
+        DataError: as :func:`listed_files` and :func:`.several_labels.with_all_labels`.
+        ConfigError: as :func:`listed_files`.
+    """
+    files = listed_files(root, table, classes, several_labels=several_labels)
+    return with_all_labels(files) if several_labels else files
+
+
+def listed_files(
+    root: Path,
+    table: str = "",
+    classes: Sequence[ClassName] = (),
+    *,
+    several_labels: bool = False,
+) -> list[Clip]:
+    """:func:`list_clips` before files with the same bytes become one clip.
 
     Raises:
         DataError: as :func:`.clip_tables.listed_clips` and :func:`_list_folders`.
         ConfigError: ``classes`` names a folder that is not there.
     """
     if table:
-        return listed_clips(root / table, root, SUFFIXES)
+        return listed_clips(root / table, root, SUFFIXES, several_labels=several_labels)
     return list(_list_folders(root, tuple(name for name in classes if name != "")))
 
 

@@ -2,9 +2,8 @@
 """What is in a folder of the user's own sounds, before anything is trained on it."""
 
 import dataclasses
-import hashlib
 import shlex
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,14 +22,20 @@ from m3net_tf.audio.datasets.checking import read_headers
 from m3net_tf.audio.datasets.clip_tables import find_table
 from m3net_tf.audio.datasets.clips import Clip
 from m3net_tf.audio.datasets.files import SUFFIXES, USUAL
-from m3net_tf.audio.datasets.folder import grouped, list_clips
+from m3net_tf.audio.datasets.folder import grouped, listed_files
 from m3net_tf.audio.datasets.grouping import Suggestion, given_groups, suggest_groups
 from m3net_tf.audio.datasets.layouts import nested_folders, what_is_taken
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER, noise_files
+from m3net_tf.audio.datasets.several_labels import (
+    have_several,
+    same_content,
+    several_labels_line,
+    with_all_labels,
+)
 from m3net_tf.audio.datasets.tables import Table
 from m3net_tf.audio.datasets.unused import similar_names, unused_lines
 from m3net_tf.system.errors import ConfigError, DataError
-from m3net_tf.system.progress import Log, silent, track
+from m3net_tf.system.progress import Log, silent
 from m3net_tf.system.words import counted, in_words
 
 _SHOWN = 3
@@ -43,7 +48,7 @@ class ClassSounds:
     """Sounds of one class.
 
     Attributes:
-        clips: number of files, the unreadable ones included.
+        clips: number of its clips, the unreadable ones included.
         lengths_s: shortest, median and longest length of the readable files.
     """
 
@@ -58,6 +63,8 @@ class FolderSounds:
     """A folder of class folders, or of annotated recordings.
 
     Attributes:
+        clips: number of clips; one of several labels is in each of their classes.
+        several_labels: number of clips with several labels.
         length_95_s: length that 95 % of the readable files do not exceed.
         unreadable: reasons why files cannot be read, each of which names its file.
         repeated: names of files with the same content, together.
@@ -73,6 +80,8 @@ class FolderSounds:
     """
 
     folder: Path
+    clips: int
+    several_labels: int
     classes: dict[str, ClassSounds]
     length_95_s: float
     longest_s: float
@@ -90,11 +99,6 @@ class FolderSounds:
     remarks: tuple[str, ...]
 
     @property
-    def clips(self) -> int:
-        """Number of files."""
-        return sum(sounds.clips for sounds in self.classes.values())
-
-    @property
     def imbalance(self) -> float:
         """Clips of the largest class per clip of the smallest one."""
         counts = [sounds.clips for sounds in self.classes.values()]
@@ -102,7 +106,7 @@ class FolderSounds:
 
     def to_dict(self) -> dict[str, object]:
         """Plain values, for JSON."""
-        return {**dataclasses.asdict(self), "folder": str(self.folder), "clips": self.clips}
+        return {**dataclasses.asdict(self), "folder": str(self.folder)}
 
 
 def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> FolderSounds:
@@ -127,6 +131,11 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
     used = {Path(str(clip.path)) for clip in clips} | noise | ({folder / table} if table else set())
     used |= set(found.tables) if found else set()
     clips, empty = _with_samples(clips)
+    several = 0
+    files = same_content((Path(str(clip.path)) for clip in clips), log)
+    if not found and have_several(labelled := with_all_labels(clips, files)):
+        clips, several = labelled, len(have_several(labelled))
+        taken.append(several_labels_line(clips))
     headers, unreadable = read_headers(clips, log)
     if not headers:
         raise DataError(f"{next(iter(unreadable.values()))}; none of the {len(clips)} can be read")
@@ -137,8 +146,8 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
         for clip in readable
     }
     classes = {
-        label: _class_sounds([clip for clip in clips if clip.label == label], lengths_s)
-        for label in sorted({clip.label for clip in clips})
+        label: _class_sounds([clip for clip in clips if label in clip.all_labels], lengths_s)
+        for label in sorted({label for clip in clips for label in clip.all_labels})
     }
     inner = "" if table or found else nested_folders(clips)
     listed = all(clip.split for clip in clips) or all(clip.group for clip in clips)
@@ -149,12 +158,14 @@ def inspect_folder(folder: Path, group_pattern: str = "", log: Log = silent) -> 
         groups = given_groups(*grouped(clips, group_pattern), group_pattern)
     return FolderSounds(
         folder=folder,
+        clips=len(clips),
+        several_labels=several,
         classes=classes,
         length_95_s=float(np.percentile([*lengths_s.values()], 95, method="higher")),
         longest_s=max(lengths_s.values()),
         rates_hz=dict(Counter(int(header.samplerate) for header in headers.values()).most_common()),
         unreadable=tuple(unreadable.values()),
-        repeated=_repeated(readable, log),
+        repeated=_repeated(readable, files),
         groups=groups,
         noise=bool(noise),
         split=all(clip.split for clip in clips),
@@ -198,7 +209,8 @@ def _annotated(folder: Path) -> tuple[AnnotatedFolder | None, list[str]]:
 def _is_listed_otherwise(folder: Path) -> bool:
     """Whether class folders or a table list the sounds of a folder."""
     try:
-        return bool(list_clips(folder, find_table(folder, SUFFIXES)[0]))
+        table = find_table(folder, SUFFIXES)[0]
+        return bool(listed_files(folder, table, several_labels=bool(table)))
     except DataError:
         return False
 
@@ -223,7 +235,7 @@ def _without(found: AnnotatedFolder | None) -> set[Path]:
 def _listed(folder: Path, table: str, taken: Sequence[str]) -> list[Clip]:
     """The clips of a table or of class folders, at least one."""
     try:
-        clips = list_clips(folder, table)
+        clips = listed_files(folder, table, several_labels=bool(table))
     except DataError as error:
         raise DataError("; ".join([str(error), *taken])) from None
     if not clips:
@@ -270,7 +282,7 @@ def _one_recording(
         name = next(
             clip.clip_id
             for clip in clips
-            if clip.label == label and lengths_s.get(clip.clip_id) == longest_s
+            if label in clip.all_labels and lengths_s.get(clip.clip_id) == longest_s
         )
         lines.append(
             f"one recording: {name} has {100 * longest_s / of.total_s:.0f} % of class {label!r} "
@@ -290,19 +302,17 @@ def _class_sounds(clips: Sequence[Clip], lengths_s: dict[str, float]) -> ClassSo
     )
 
 
-def _repeated(clips: Sequence[Clip], log: Log) -> tuple[tuple[str, ...], ...]:
-    """Names of clips whose files have the same bytes; only files of equal size are read."""
-    of_size: defaultdict[int, list[Clip]] = defaultdict(list)
-    for clip in {clip.path: clip for clip in clips}.values():
-        of_size[Path(str(clip.path)).stat().st_size].append(clip)
-    of_content: defaultdict[bytes, list[str]] = defaultdict(list)
-    alike = [clip for twins in of_size.values() if len(twins) > 1 for clip in twins]
-    with track(log, "repeated sounds", len(alike), "files") as task:
-        for clip in alike:
-            with Path(str(clip.path)).open("rb") as file:
-                of_content[hashlib.file_digest(file, "sha256").digest()].append(clip.clip_id)
-            task.advance()
-    return tuple(tuple(names) for names in of_content.values() if len(names) > 1)
+def _repeated(
+    clips: Sequence[Clip], files: Sequence[Sequence[Path]]
+) -> tuple[tuple[str, ...], ...]:
+    """Names of clips whose files have the same bytes.
+
+    Args:
+        files: result of :func:`.same_content`.
+    """
+    names = {clip.path: clip.clip_id for clip in clips}
+    alike = (tuple(names[path] for path in twins if path in names) for twins in files)
+    return tuple(twins for twins in alike if len(twins) > 1)
 
 
 def sounds_table(sounds: FolderSounds) -> Table:
@@ -357,7 +367,7 @@ def _leaks_line(groups: Suggestion | None) -> str:
     """What the file names say about speakers or recordings."""
     unknown = (
         "leaks: the file names do not identify speakers or recordings. If several files come from "
-        "the same one, the measured accuracy will be too high; give --group-pattern"
+        "the same one, the measured figures will be too high; give --group-pattern"
     )
     if groups is None:
         return unknown

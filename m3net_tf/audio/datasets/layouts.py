@@ -88,7 +88,7 @@ def what_is_taken(clips: Sequence[Clip], table: str = "") -> str:
         named: Counter[tuple[str, str]] = Counter()
         for clip in clips:
             first, second = clip.clip_id.split("/")[:2]
-            named[(second if clip.label == first else first), clip.split] += 1
+            named[(second if first in clip.all_labels else first), clip.split] += 1
         return "folders of splits: " + ", ".join(
             f"{name} is {split} ({count} clips)" for (name, split), count in named.items()
         )
@@ -102,9 +102,9 @@ def nested_folders(clips: Sequence[Clip]) -> str:
     labels_of: dict[str, set[str]] = {}
     for clip in clips:
         first, *inner, _ = clip.clip_id.split("/")
-        if clip.label != first or not inner or clip.split:
+        if first not in clip.all_labels or not inner or clip.split:
             return ""
-        labels_of.setdefault(inner[0], set()).add(clip.label)
+        labels_of.setdefault(inner[0], set()).update(clip.all_labels)
     if any(len(labels) < 2 for labels in labels_of.values()):
         return ""
     shown = [*labels_of][:3] + ["others"] * (len(labels_of) > 3)

@@ -122,7 +122,7 @@ def silence_clips(
     """
     if percentage is None:
         percentage = SILENCE_PERCENTAGE if noise else 0.0
-    if percentage and any(clip.label == SILENCE for clip in clips):
+    if percentage and any(SILENCE in clip.all_labels for clip in clips):
         raise ConfigError(
             f"{info.name}: there is already a class {SILENCE}; set silence_percentage to 0, or "
             "rename that class"

@@ -227,10 +227,9 @@ def training_shortage(clips: Sequence[Clip], least_share: float = LEAST_SHARE) -
     if counts["train"] < least_share * len(clips):
         numbers = ", ".join(f"{counts[split]} {split}" for split in SPLITS)
         return f"less than half of the clips train ({numbers})"
-    trained = Counter(clip.label for clip in clips if clip.split == "train")
-    label, total = min(
-        Counter(clip.label for clip in clips).items(), key=lambda item: (trained[item[0]], item)
-    )
+    trained = Counter(label for clip in clips if clip.split == "train" for label in clip.all_labels)
+    totals = Counter(label for clip in clips for label in clip.all_labels)
+    label, total = min(totals.items(), key=lambda item: (trained[item[0]], item))
     if trained[label] < LEAST_CLIPS:
         return f"only {trained[label]} of the {total} clips of class {label!r} train"
     return ""
@@ -281,8 +280,8 @@ def grouped_fold_split(clips: Sequence[Clip], fold: int, folds: int, seed: int) 
     if fold not in fold_of.values():
         raise UnsuitedProtocolError(f"too few groups for fold {fold} of {folds}")
     split, _ = fold_split(clips, fold_of, fold, seed, Path())
-    trained = {clip.label for clip in split if clip.split == "train"}
-    if absent := sorted({clip.label for clip in clips} - trained):
+    trained = {label for clip in split if clip.split == "train" for label in clip.all_labels}
+    if absent := sorted({label for clip in clips for label in clip.all_labels} - trained):
         raise UnsuitedProtocolError(
             f"class {absent[0]!r} has too few groups for {folds} folds: fold {fold} trains none"
         )

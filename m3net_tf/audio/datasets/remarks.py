@@ -76,13 +76,15 @@ _PROPERTIES = (
 def shortcut_lines(dataset: AudioDataset, log: Log = silent) -> list[str]:
     """Sentences on properties of files that tell classes of a folder apart; none for others.
 
+    None where clips have several labels, which no property tells.
+
     The files are measured once: the cache keeps the sentences until one of the files changes.
 
     Args:
         dataset: only a data set with the option ``group_pattern``, of the user's own sounds, is
             measured.
     """
-    if "group_pattern" not in dataset_options(dataset.info.name):
+    if "group_pattern" not in dataset_options(dataset.info.name) or dataset.info.multi_label:
         return []
     stored = _stored(dataset)
     with contextlib.suppress(DataError):
@@ -97,9 +99,12 @@ def recording_lines(dataset: AudioDataset, log: Log = silent) -> list[str]:
     if "group_pattern" not in dataset_options(dataset.info.name):
         return []
     recordings, broken = measure(dataset.clips, log)
+    shortcuts = list[str]()
+    if not dataset.info.multi_label:
+        shortcuts = _kept(_stored(dataset), _shortcuts(recordings, dataset.info.clip_s))
     return [
         *(f"training will stop at a file: {fault}" for fault in broken[:1]),
-        *_kept(_stored(dataset), _shortcuts(recordings, dataset.info.clip_s)),
+        *shortcuts,
         *_faults(recordings),
         *_lost(recordings, dataset.info.sample_rate_hz),
         *_noise_like(recordings, dataset),

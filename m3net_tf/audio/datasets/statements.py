@@ -22,6 +22,8 @@ class SplitFacts(TypedDict):
     Attributes:
         test_leak: share of the test clips whose group is in training; None if groups are unknown.
         statement: all of it in words.
+        multi_label: whether mAP is the figure, because clips may have several labels; absent if
+            not.
         group_guess: see :class:`.clips.DatasetInfo`, as ``group_exceptions``; absent if empty.
     """
 
@@ -33,6 +35,7 @@ class SplitFacts(TypedDict):
     groups_known: bool
     test_leak: float | None
     statement: str
+    multi_label: NotRequired[bool]
     group_guess: NotRequired[str]
     group_exceptions: NotRequired[str]
     subset: NotRequired[str]
@@ -52,6 +55,8 @@ def split_facts(dataset: AudioDataset) -> SplitFacts:
         "test_leak": dataset.leak() if info.groups_known else None,
         "statement": "",
     }
+    if info.multi_label:
+        facts["multi_label"] = True
     if info.group_guess:
         facts["group_guess"] = info.group_guess
     if info.group_exceptions:
@@ -75,13 +80,14 @@ def protocol_statement(source: AudioDataset | Mapping[str, object]) -> str:
 
 def _statement(facts: Mapping[str, Any]) -> str:
     protocol = str(facts["protocol"])
+    figure = "mAP" if facts.get("multi_label") else "accuracy"
     if facts.get("fold") is not None:
         protocol = f"{protocol}, fold {facts['fold']} tests"
     if not facts.get("groups_known", UNKNOWN_GROUPS not in protocol):
         name = protocol.replace(f" {UNKNOWN_GROUPS}", "")
         own = facts.get("name", "folder") == "folder"  # the user may know the groups
         groups, advice = ("speaker", "; set group_pattern") if own else (facts["group"], "")
-        return f"{name}, {groups}s unknown: the accuracy may be too high{advice}"
+        return f"{name}, {groups}s unknown: the {figure} may be too high{advice}"
     guess = facts.get("group_guess")
     leak = facts.get("test_leak")
     group = "guessed group" if guess else facts.get("group", "group")
@@ -98,7 +104,7 @@ def _statement(facts: Mapping[str, Any]) -> str:
     if guess:
         return (
             f"{protocol}, by a GUESS of the groups from the file names, {guess}: if it is wrong, "
-            f"the accuracy may be too high{exceptions}"
+            f"the {figure} may be too high{exceptions}"
         )
     return f"{protocol}: no {group} is in both training and test{exceptions}"
 

@@ -163,9 +163,12 @@ def info_lines(name: str, data_dir: str | Path | None = None) -> list[str]:
 
 
 def split_table(dataset: AudioDataset) -> Table:
-    """Clips of each class in each split, and the groups; windows of a clip count as one."""
+    """Clips of each class in each split, and the groups; windows of a clip count as one.
+
+    A clip with several labels counts in each of their classes.
+    """
     whole = {clip.whole or clip.clip_id: clip for clip in dataset.clips}.values()
-    counts = Counter((clip.label, clip.split) for clip in whole)
+    counts = Counter((label, clip.split) for clip in whole for label in clip.all_labels)
     rows = [
         (label, *(str(counts[label, name]) for name in SPLITS)) for label in dataset.info.labels
     ]

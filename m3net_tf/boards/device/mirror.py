@@ -57,6 +57,7 @@ def read_detector(device: Device) -> tuple[DetectorConfig, bool | None]:
         gate_level=0,
         gate_hold_columns=0,
         classes=tuple(classes),
+        several_labels=reply.last.fields.get("several_labels") == "1",
     )
     saved = reply.last.fields.get("saved")
     return config, None if saved is None else saved == "1"

@@ -31,11 +31,15 @@ from m3net_tf.system.artifacts import Provenance, of_form, read_json, write_json
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.run import Run
-from m3net_tf.training.scoring.metrics import whole_scores, wilson_interval
+from m3net_tf.training.scoring.metrics import (
+    MultiLabelEvaluation,
+    whole_scores,
+    wilson_interval,
+)
 
 
 class Accuracies(TypedDict):
-    """Accuracy at each stage, as a share of the clips; None if the stage did not run."""
+    """Accuracy at each stage, as a share of the clips, or mAP; None if the stage did not run."""
 
     int8_desktop: float
     tflm_host: float | None
@@ -47,11 +51,14 @@ class EndToEnd(TypedDict):
     """From samples to label on the board.
 
     Attributes:
+        accuracy: absent where clips have several labels, which have a mean average precision.
+        same_label_as_desktop: share of the clips with the desktop's best class.
         features_equal: ``equal_share`` of :class:`.comparison.FeatureFigures`; the next two are
             its ``within_1_lsb_share`` and ``largest_lsb``.
     """
 
-    accuracy: float
+    accuracy: NotRequired[float]
+    mean_average_precision: NotRequired[float]
     same_label_as_desktop: float
     features_equal: float
     features_within_1_lsb: float
@@ -62,9 +69,10 @@ class ChainSummary(Provenance):
     """Content of ``summary.json``; the board's figures have the names of :class:`.cost.BoardCost`.
 
     Attributes:
+        accuracy: absent where clips have several labels, which have a mean average precision.
         bytes_equal: whether all stages give equal bytes; None if only the desktop ran.
         arena_source: how the arena's size was found.
-        int8_accuracy_95: 95 % interval of the accuracy on the desktop.
+        int8_accuracy_95: 95 % interval of the accuracy on the desktop; absent without one.
         dsp_missing: why the board's front end computes in whole numbers although its core has an
             FPU; absent where it does not.
         end_to_end: results from samples; absent if the board was not emulated.
@@ -77,7 +85,8 @@ class ChainSummary(Provenance):
     protocol: str
     statement: str
     clips: int
-    accuracy: Accuracies
+    accuracy: NotRequired[Accuracies]
+    mean_average_precision: NotRequired[Accuracies]
     bytes_equal: bool | None
     parameters: int
     model_sha256: str
@@ -95,7 +104,7 @@ class ChainSummary(Provenance):
     model_bytes: int
     sections: dict[str, int] | None
     live: NotRequired[LiveCost]
-    int8_accuracy_95: list[float]
+    int8_accuracy_95: NotRequired[list[float]]
     tflm_host_missing: NotRequired[str]
     dsp_missing: NotRequired[str]
     emulation_missing: NotRequired[str]
@@ -145,12 +154,14 @@ class _Subject:
         """Words on the number of windows; empty where each clip is one."""
         return f" in {len(self.clips)} windows" if self.wholes < len(self.clips) else ""
 
-    def accuracy(
+    def figure(
         self,
         scores: npt.NDArray[np.int8] | npt.NDArray[np.float32],
         labels: npt.NDArray[np.int64] | None = None,
     ) -> float:
         """Share of the clips that are recognised; of windows, by their scores together.
+
+        Where clips have several labels it is the mean average precision.
 
         Args:
             scores: int8, or 0 to 1, shape (clips, classes).
@@ -158,7 +169,11 @@ class _Subject:
         """
         quantized = scores.dtype == np.int8
         shares = (scores + 128.0) / 256.0 if quantized else np.asarray(scores, np.float32)
-        wholes, first = whole_scores(shares, self.clips, self.dataset.info.labels)
+        names = self.dataset.info.labels
+        wholes, first = whole_scores(shares, self.clips, names)
+        if self.dataset.info.multi_label:
+            matrix = self.dataset.label_matrix(self.clips)[first]
+            return MultiLabelEvaluation(matrix, wholes, names).mean_average_precision
         if labels is None or len(first) < len(self.clips):
             labels = wholes.argmax(1)
         truth = self.dataset.label_ids(self.clips)
@@ -204,7 +219,7 @@ def run_chain(
     log("int8 and float on this computer")
     reference = reference_of(bundle, dataset, subject.clips)
     reference = with_engines(bundle, reference, log)
-    float_accuracy = subject.accuracy(_float_scores(subject, log))
+    float_figure = subject.figure(_float_scores(subject, log))
     measured = None
     if image is not None:
         clips = f"{len(subject.clips)} clips"
@@ -215,7 +230,7 @@ def run_chain(
     if engine == bundle.manifest.engine:
         write_certificate(bundle, found)
     path = _summary_path(run.folder, bundle.manifest, engine)
-    summary = _summary(subject, reference, found, float_accuracy)
+    summary = _summary(subject, reference, found, float_figure)
     if measured is not None:
         summary = _with_board(summary, subject, measured, found)
     write_json(path, summary)
@@ -236,27 +251,26 @@ def _float_scores(subject: _Subject, log: Log) -> npt.NDArray[np.float32]:
 
 
 def _summary(
-    subject: _Subject, reference: Reference, found: Certificate, float_accuracy: float
+    subject: _Subject, reference: Reference, found: Certificate, float_figure: float
 ) -> ChainSummary:
     """The summary with the figures of this computer; the board's are None."""
     run = subject.run
     manifest = subject.bundle.manifest
     dataset = subject.dataset
-    accuracy = subject.accuracy(reference.scores)
-    hits = round(accuracy * subject.wholes)
+    int8_figure = subject.figure(reference.scores)
     on_host = reference.by_engine.get(TFLM)
+    stages: Accuracies = {
+        "float": float_figure,
+        "int8_desktop": int8_figure,
+        "tflm_host": None if on_host is None else subject.figure(on_host),
+        "emulated": None,
+    }
     summary: ChainSummary = {
         "run": run.folder.name,
         "dataset": dataset.info.name,
         "protocol": dataset.info.protocol,
         "statement": run.protocol_statement(dataset),
         "clips": subject.wholes,
-        "accuracy": {
-            "float": float_accuracy,
-            "int8_desktop": accuracy,
-            "tflm_host": None if on_host is None else subject.accuracy(on_host),
-            "emulated": None,
-        },
         "bytes_equal": bytes_equal(found),
         "parameters": run.metrics().parameters,
         "model_sha256": manifest.model.sha256,
@@ -273,11 +287,16 @@ def _summary(
         "ram_bytes": None,
         "model_bytes": subject.bundle.network.size_bytes,
         "sections": None,
-        "int8_accuracy_95": list(wilson_interval(hits, subject.wholes)),
         "drift": found["drift"],
         "versions": found["versions"],
         "git_commit": found["git_commit"],
     }
+    if dataset.info.multi_label:
+        summary["mean_average_precision"] = stages
+    else:
+        summary["accuracy"] = stages
+        hits = round(int8_figure * subject.wholes)
+        summary["int8_accuracy_95"] = list(wilson_interval(hits, subject.wholes))
     if on_host is None:
         summary["tflm_host_missing"] = tflm_unavailable_reason()
     if "missing" in found:
@@ -311,14 +330,15 @@ def _with_board(
     assert features is not None and same_label is not None
     by_features = measured.from_features
     by_sound = measured.from_sound
-    summary["accuracy"]["emulated"] = subject.accuracy(by_features.outputs, by_features.labels)
+    _, stages = _stages(summary)
+    stages["emulated"] = subject.figure(by_features.outputs, by_features.labels)
+    from_sound = subject.figure(by_sound.outputs, by_sound.labels)
     pace = pace_on(subject.bundle, load_board(subject.board).clock_hz, measured.cost)
     summary = {
         **summary,
         "arena_source": ARENA_SOURCE if compiled else f"TFLite Micro on {subject.board}",
         **measured.cost,
         "end_to_end": {
-            "accuracy": subject.accuracy(by_sound.outputs, by_sound.labels),
             "same_label_as_desktop": same_label,
             "features_equal": features["equal_share"],
             "features_within_1_lsb": features["within_1_lsb_share"],
@@ -326,11 +346,22 @@ def _with_board(
         },
         "pace": dataclasses.asdict(pace),
     }
+    if subject.dataset.info.multi_label:
+        summary["end_to_end"]["mean_average_precision"] = from_sound
+    else:
+        summary["end_to_end"]["accuracy"] = from_sound
     if measured.stream is not None:
         summary["stream"] = measured.stream
     if measured.image.dsp_missing:
         summary["dsp_missing"] = measured.image.dsp_missing
     return summary
+
+
+def _stages(summary: ChainSummary) -> tuple[str, Accuracies]:
+    """What the stages of a summary have, in words, and their figures."""
+    if "mean_average_precision" in summary:
+        return "mAP", summary["mean_average_precision"]
+    return "accuracy", summary["accuracy"]
 
 
 def drift_file(run: Path, summary: ChainSummary) -> str:
@@ -348,20 +379,20 @@ def _summary_path(run: Path, manifest: Manifest, engine: Engine) -> Path:
 
 def chain_table(summary: ChainSummary) -> Table:
     """The summary as a table for the terminal."""
-    accuracy = summary["accuracy"]
+    name, stages = _stages(summary)
     board = summary["board"]
-    on_host = accuracy["tflm_host"]
+    on_host = stages["tflm_host"]
     tflm = "not run" if on_host is None else on_host
     title = f"{summary['run']}: {summary['clips']} held-out {summary['dataset']} clips"
     title += f", engine {summary.get('engine', TFLM)}"
     notes = [f"Protocol: {protocol_statement(summary)}."]
     rows: list[Figure] = [
-        ("accuracy, float", accuracy["float"]),
-        ("accuracy, int8 on the desktop", accuracy["int8_desktop"]),
-        ("accuracy, TFLite Micro on the host", tflm),
+        (f"{name}, float", stages["float"]),
+        (f"{name}, int8 on the desktop", stages["int8_desktop"]),
+        (f"{name}, TFLite Micro on the host", tflm),
     ]
     if "emulation_missing" in summary:
-        rows.append((f"accuracy, emulated {board}", "not run"))
+        rows.append((f"{name}, emulated {board}", "not run"))
         notes.append(f"Not emulated: {summary['emulation_missing']}")
     else:
         rows += _board_rows(summary)
@@ -372,14 +403,23 @@ def chain_table(summary: ChainSummary) -> Table:
 
 
 def _board_rows(summary: ChainSummary) -> list[Figure]:
-    accuracy = summary["accuracy"]
+    name, stages = _stages(summary)
     end_to_end = summary["end_to_end"]
-    compared = "both" if accuracy["tflm_host"] is None else "all three"
+    compared = "both" if stages["tflm_host"] is None else "all three"
+    if "mean_average_precision" in end_to_end:
+        from_sound: list[Figure] = [
+            ("mAP from sound to scores on the board", end_to_end["mean_average_precision"]),
+            ("same best class there as on the desktop", end_to_end["same_label_as_desktop"]),
+        ]
+    else:
+        from_sound = [
+            ("accuracy from sound to label on the board", end_to_end["accuracy"]),
+            ("same label there as on the desktop", end_to_end["same_label_as_desktop"]),
+        ]
     rows: list[Figure] = [
-        (f"accuracy, emulated {summary['board']}", accuracy["emulated"]),
+        (f"{name}, emulated {summary['board']}", stages["emulated"]),
         (f"same output bytes in {compared}", bool(summary["bytes_equal"])),
-        ("accuracy from sound to label on the board", end_to_end["accuracy"]),
-        ("same label there as on the desktop", end_to_end["same_label_as_desktop"]),
+        *from_sound,
         ("int8 features within 1 LSB of Python's", end_to_end["features_within_1_lsb"]),
     ]
     if "dsp_missing" in summary:

@@ -99,10 +99,10 @@ def starter_recipe(
     proposal, _ = propose(options["clip_s"], options["sample_rate_hz"], board, start)
     recipe |= proposal.sections(options["sample_rate_hz"])
     recipe |= _of_body(dataset) if proposal.body else _of_nothing(training, longer, proposal)
-    if sounds.imbalance > UNEVEN:
+    if sounds.imbalance > UNEVEN and not sounds.several_labels:
         recipe["training"]["class_weights"] = "balanced"
     if (
-        not sounds.split
+        not (sounds.split or sounds.several_labels)
         and _fewest(dataset, "test") < _FEW_TESTED
         and _has_folds(sounds, options, log)
     ):
@@ -164,7 +164,8 @@ def _trainable(sounds: FolderSounds, options: dict[str, Any], log: Log) -> Audio
 def _fewest(dataset: AudioDataset, split: str) -> int:
     """Clips of the class with the fewest in a split, without artificial silence."""
     whole = {clip.whole or clip.clip_id: clip for clip in dataset.split(split)}.values()
-    return min(Counter(clip.label for clip in whole if not clip.synthetic).values(), default=0)
+    labels = (label for clip in whole if not clip.synthetic for label in clip.all_labels)
+    return min(Counter(labels).values(), default=0)
 
 
 def _has_folds(sounds: FolderSounds, options: dict[str, Any], log: Log) -> bool:
@@ -190,6 +191,8 @@ def _options(sounds: FolderSounds, sample_rate_hz: int | None, *, body: bool) ->
     }
     if sounds.table:
         options["table"] = sounds.table
+    if sounds.several_labels:
+        options["several_labels"] = True
     if sounds.rest_s is not None:
         options["annotations"] = True
         kept = [label for label in sounds.classes if label not in sounds.rare]
@@ -235,7 +238,9 @@ def recipe_lines(
             f"a class has only {_fewest(dataset, 'test')} test clips, so five more trainings "
             "follow, each with another fifth as the test: cross-validation tests all clips"
         )
-    elif not (dataset.info.groups_known or sounds.split) and _fewest(dataset, "test") < _FEW_TESTED:
+    elif _fewest(dataset, "test") < _FEW_TESTED and not (
+        dataset.info.groups_known or sounds.split or sounds.several_labels
+    ):
         lines.append(
             f"a class has only {_fewest(dataset, 'test')} test clips: with --group-pattern, "
             "cross-validation by whole groups tests all clips"
@@ -353,11 +358,7 @@ def _readme(path: Path, folder: str, recipe: Sections, board: str) -> str:
     )
     commands = starter_commands(path, board)
     run = next(iter(commands)).rpartition(" ")[2]
-    improvement = {
-        f"m3net train --from {run} --add captured": "trains on",
-        f"m3net report {run} {run}_added": "before and after",
-    }
-    return f"""# {path.resolve().parent.name}
+    text = f"""# {path.resolve().parent.name}
 
 The sounds are in `{folder}`, as `{DATA_RECORD}` records. `{RECIPE}` has all settings.
 Run the commands where `m3net init` was run:
@@ -366,7 +367,14 @@ Run the commands where `m3net init` was run:
 m3net data check folder --data-dir {shlex.quote(folder)} {options}
 {_commented(commands)}
 ```
-
+"""
+    if recipe["dataset"]["options"].get("several_labels"):  # added clips have one
+        return text
+    improvement = {
+        f"m3net train --from {run} --add captured": "trains on",
+        f"m3net report {run} {run}_added": "before and after",
+    }
+    return f"""{text}
 To improve the network, sort clips that it gets wrong into one folder per class, and train on:
 
 ```sh

@@ -74,7 +74,8 @@ def pack(run: Run, folder: Path) -> Card:
 
     Raises:
         ModelError: the run is unfinished, has no export, or was measured before that.
-        ConfigError: ``about.yaml`` is missing or lacks a key, or Jinja2 is not installed.
+        ConfigError: ``about.yaml`` is missing or lacks a key, clips have several labels, or Jinja2
+            is not installed.
         DataError: a step is missing.
     """
     about = _about(folder / ABOUT)
@@ -153,6 +154,11 @@ def _about(path: Path) -> About:
 
 def _card(run: Run, name: str, about: About, contents: Mapping[str, bytes]) -> Card:
     metrics = run.metrics()
+    if "mean_average_precision" in metrics.test:
+        raise ConfigError(
+            f"{run.folder}: a card states the accuracy of clips with one label, but these have "
+            "several: m3net report shows their mAP"
+        )
     bundle = Bundle.load(run.folder / "export")
     sha256 = bundle.manifest.model.sha256
     labelled = "agreement" not in metrics.test

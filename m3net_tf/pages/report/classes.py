@@ -25,7 +25,7 @@ from m3net_tf.pages.report.run_files import Counts, class_figures, read_confusio
 from m3net_tf.pages.report.words import difference, percent, with_interval
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.words import counted
-from m3net_tf.training.scoring.metrics import confusion_matrix
+from m3net_tf.training.scoring.metrics import MultiLabelEvaluation, confusion_matrix
 
 MOST_CONFUSED = 10
 _NUMBERED = 20  # classes up to which cells of the confusion matrix have numbers
@@ -155,6 +155,11 @@ def per_class(runs: Sequence[RunData]) -> Section:
         "answers that are right. Lines are 95 % intervals (Wilson): with few clips they are long, "
         "and two runs whose lines overlap widely may not differ."
     )
+    if any(run.multi_label for run in runs):
+        explanation += (
+            " Where a clip may have several classes, it is in a class's answers if its score "
+            "reaches the threshold that validation chose; average precision is over all thresholds."
+        )
     parts = []
     if rows := [row for run in runs for row in _class_rows(run)]:
         text = f"Recall and precision of {len({row['label'] for row in rows})} classes."
@@ -235,12 +240,26 @@ def _class_table(run: RunData) -> list[Block]:
 
 
 def _average_precisions(run: RunData) -> list[Block]:
-    rows = []
-    support = run.clips.truth.sum(0) if run.clips else None
-    for label, value in run.metrics.test.get("average_precision", {}).items():
-        clips = "" if support is None else str(support[run.labels.index(label)])
-        rows.append((label, clips, percent(value)))
-    return [Table(("class", "test clips", "average precision"), rows)]
+    """Average precision, and precision and recall at the thresholds that validation chose."""
+    if run.clips is None:
+        precisions = run.metrics.test.get("average_precision", {})
+        rows = [(label, percent(value)) for label, value in precisions.items()]
+        return [Table(("class", "average precision"), rows), no_clips(run)]
+    scores, truth = run.clips.whole()
+    evaluation = MultiLabelEvaluation(truth, scores, run.labels)
+    columns = ("class", "test clips", "average precision", "threshold", "recall", "precision")
+    cells = [
+        (
+            label,
+            str(each["clips"]),
+            *(
+                "-" if each[key] is None else percent(each[key])
+                for key in ("average_precision", "threshold", "recall", "precision")
+            ),
+        )
+        for label, each in evaluation.by_class(run.metrics.thresholds).items()
+    ]
+    return [Table(columns, cells, "Recall and precision are at the threshold of each class.")]
 
 
 def _recall_differences(runs: Sequence[RunData]) -> list[Part]:

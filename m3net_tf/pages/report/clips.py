@@ -21,7 +21,15 @@ from m3net_tf.pages.report.content import (
     Section,
     side_by_side,
 )
-from m3net_tf.pages.report.gather import Floats, HeldOutClips, RunData, Truth, hits
+from m3net_tf.pages.report.gather import (
+    Floats,
+    HeldOutClips,
+    RunData,
+    Truth,
+    answers,
+    hits,
+    names_of,
+)
 from m3net_tf.pages.report.projection import FEWEST, plane, spread_over_classes
 from m3net_tf.pages.report.sounds import map_uri, saliency_uri, sound_uri
 from m3net_tf.pages.report.words import percent
@@ -97,6 +105,7 @@ def _card(
     """Sound and pictures of a row, with the answer to the whole clip by its scores."""
     clip = clips.features.clips[index]
     answer = int(scores.argmax())
+    answered = answers(scores[None], run.thresholds)[0]
     truth = ", ".join(clip.all_labels)
     features = np.asarray(clips.features.features[0, index])
     drop = occlusion(clips, index, answer)
@@ -108,12 +117,16 @@ def _card(
     return ClipCard(
         name=clip.clip_id,
         truth=f"{truth} ({percent(scores[clips.truth[index]].mean())})",
-        answer=f"{run.labels[answer]} ({percent(scores[answer], 0)})",
+        answer=f"{names_of(run.labels, answered)}{_mean_of(scores[answered])}",
         sound=sound_uri(sound, clips.dataset.info.sample_rate_hz),
         map_picture=map_uri(shown),
         saliency_picture=saliency_uri(shown, shown_drop),
         spoken=saliency_words(run.labels[answer], drop, clips.dataset.info.clip_s),
     )
+
+
+def _mean_of(scores: Floats) -> str:
+    return f" ({percent(scores.mean(), 0)})" if len(scores) else ""
 
 
 def saliency_words(answer: str, drop: npt.NDArray[np.float64], clip_s: float) -> str:
@@ -189,11 +202,14 @@ def frequency_range(config: FrontendConfig) -> tuple[str, str]:
 
 def sound_map(runs: Sequence[RunData]) -> Section:
     """Test clips as points: close points look alike to the network."""
+    several = any(run.multi_label for run in runs)
+    of_several = " (of several classes all must be right)" * several
     return Section(
         "map",
         "Map of the sounds",
         "t-SNE of the values before the classifier: close points look alike to the network. Click "
-        "a point, or choose a clip from the list, to hear it. Rings mark wrong answers.",
+        "a point, or choose a clip from the list, to hear it. Rings mark wrong answers"
+        f"{of_several}.",
         side_by_side(runs, _map_of),
     )
 
@@ -208,16 +224,18 @@ def _map_of(run: RunData) -> list[Block]:
     if len(chosen) < FEWEST:
         return [Note(f"A map needs {FEWEST} test clips; there are {len(chosen)}.")]
     points = plane(embeddings(clips, chosen), seed=0)
-    right = hits(clips.probabilities, clips.truth)
+    right = hits(clips.probabilities, clips.truth, run.thresholds)
+    answered = answers(clips.probabilities, run.thresholds)
     rows, sounds = [], []
     for index, (x, y) in zip(chosen, points.tolist(), strict=True):
         clip, key = clips.features.clips[index], f"{run.name}/{index}"
-        answer = run.labels[int(clips.probabilities[index].argmax())]
+        answer = names_of(run.labels, answered[index])
+        label = ", ".join(sorted(clip.all_labels))
         rows.append(
             {
                 "x": round(x, 2),
                 "y": round(y, 2),
-                "label": clip.label,
+                "label": label,
                 "clip": clip.clip_id,
                 "answer": answer,
                 "right": "right" if right[index] else "wrong",
@@ -225,13 +243,15 @@ def _map_of(run: RunData) -> list[Block]:
             }
         )
         uri = sound_uri(clips.dataset.load(clip), info.sample_rate_hz)
-        sounds.append((key, f"{clip.label}: {clip.clip_id} (answer {answer})", uri))
+        sounds.append((key, f"{label}: {clip.clip_id} (answer {answer})", uri))
     wrong = sum(row["right"] == "wrong" for row in rows)
     text = (
         f"Scatter plot of {len(rows)} {clips.unit} of {run.name} in the plane, coloured by class; "
         f"{wrong} of them are answered wrong."
     )
-    labels = [label for label in run.labels if any(row["label"] == label for row in rows)]
+    found = {str(row["label"]) for row in rows}
+    labels = [label for label in run.labels if label in found]
+    labels += sorted(found.difference(labels))
     return [
         Chart(map_chart(rows, labels), text, f"{len(rows)} of {len(right)} {clips.unit}.", True),
         Playlist("Clips of the map", sorted(sounds, key=lambda sound: sound[1])),

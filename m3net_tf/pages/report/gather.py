@@ -7,7 +7,7 @@ import dataclasses
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from m3net_tf.system.errors import ConfigError, M3NetError
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.run import Run
 from m3net_tf.training.run.metrics import RunMetrics
-from m3net_tf.training.scoring.metrics import rows_of_whole, whole_scores
+from m3net_tf.training.scoring.metrics import DEFAULT_THRESHOLD, rows_of_whole, whole_scores
 
 if TYPE_CHECKING:
     from m3net_tf.system.keras import keras
@@ -55,16 +55,12 @@ class HeldOutClips:
 
     def whole(self) -> tuple[Floats, Truth]:
         """Probabilities and truth, shape (clips, classes); windows of a long clip count as one."""
-        if self.features.matrix is not None:
-            return self.probabilities, self.truth
         labels = self.dataset.info.labels
         scores, first = whole_scores(self.probabilities, self.features.clips, labels)
         return scores, self.truth[first]
 
     def rows(self) -> list[list[int]]:
         """Rows of each clip of :meth:`whole`: its windows, or the clip itself."""
-        if self.features.matrix is not None:
-            return [[row] for row in range(len(self.probabilities))]
         return rows_of_whole(self.features.clips)
 
     @property
@@ -135,6 +131,19 @@ class RunData:
         """Whether clips may have several classes."""
         return "mean_average_precision" in self.metrics.test
 
+    @property
+    def figure(self) -> tuple[str, Literal["accuracy", "mean_average_precision"]]:
+        """What measures the run, in words and as a key of :class:`.records.Summary`."""
+        return ("mAP", "mean_average_precision") if self.multi_label else ("accuracy", "accuracy")
+
+    @property
+    def thresholds(self) -> list[float] | None:
+        """Threshold of each class where clips may have several; else None."""
+        if not self.multi_label:
+            return None
+        chosen = self.metrics.thresholds
+        return [chosen.get(label, DEFAULT_THRESHOLD) for label in self.labels]
+
     def file(self, name: str, kind: type[Content]) -> Content | None:
         """Content of a JSON file of the run; None if there is none.
 
@@ -149,9 +158,25 @@ class RunData:
         return content
 
 
-def hits(probabilities: Floats, truth: Truth) -> Truth:
-    """Whether the likeliest class is one of the clip's: (clips, classes) to (clips,)."""
-    return np.take_along_axis(truth, probabilities.argmax(1)[:, None], 1)[:, 0]
+def answers(probabilities: Floats, thresholds: Sequence[float] | None = None) -> Truth:
+    """Whether a class is in the answer to a clip: (clips, classes) to the same shape.
+
+    The answer is the likeliest class; with :attr:`RunData.thresholds` all classes that reach them.
+    """
+    if thresholds is not None:
+        return np.asarray(probabilities >= np.array(thresholds))
+    best: Truth = np.equal(probabilities.argmax(1)[:, None], np.arange(probabilities.shape[1]))
+    return best
+
+
+def names_of(labels: Sequence[str], chosen: Truth) -> str:
+    """The labels of a clip or of its answer, of which shape (classes,) says whether it has them."""
+    return ", ".join(np.array(labels)[chosen]) or "no class"
+
+
+def hits(probabilities: Floats, truth: Truth, thresholds: Sequence[float] | None = None) -> Truth:
+    """Whether the answer has exactly the classes of the clip: (clips, classes) to (clips,)."""
+    return np.asarray((answers(probabilities, thresholds) == truth).all(1))
 
 
 def gather(

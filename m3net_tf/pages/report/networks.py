@@ -29,6 +29,9 @@ def int8_loss(runs: Sequence[RunData]) -> Section:
 
 
 def _int8_of(run: RunData) -> list[Block]:
+    if run.multi_label:
+        text = "This loss counts best classes, and a clip may have several classes here."
+        return [Note(f"{text} m3net evaluate compares the mAP of float and int8.")]
     report = run.file("quantized/report.json", QuantizationReport)
     if report is None:
         return [Note("The loss of each layer was not measured.", f"m3net quantize {run.path}")]

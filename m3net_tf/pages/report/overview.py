@@ -62,19 +62,22 @@ class CurvePoint(TypedDict):
 def figures_of(run: RunData) -> list[Figure]:
     """Accuracy, size and cost of a run, from its training, quantisation and board."""
     test = run.metrics.test
+    name, key = run.figure
+    f1 = "test F1, mean over classes"
     if run.multi_label:
         first = Figure("test mAP", test["mean_average_precision"], True)
+        f1 = "test F1 at a threshold of 50 %, mean over classes"
     else:
         bounds = interval((test["accuracy_95_low"], test["accuracy_95_high"]))
         first = Figure("test accuracy", test["accuracy"], True, f"({bounds})")
     board = run.file("summary.json", Summary) or Summary()
-    stages = board.get("accuracy", {})
+    stages = board.get(key, {})
     return [
         _validated(run),
         first,
-        Figure("test F1, mean over classes", test.get("macro_f1"), True),
-        Figure("int8 accuracy, desktop", stages.get("int8_desktop"), True),
-        Figure("int8 accuracy, emulated board", stages.get("emulated"), True),
+        Figure(f1, test.get("macro_f1"), True),
+        Figure(f"int8 {name}, desktop", stages.get("int8_desktop"), True),
+        Figure(f"int8 {name}, emulated board", stages.get("emulated"), True),
         Figure("parameters", run.metrics.parameters),
         Figure("multiply-accumulates per inference", run.metrics.macs),
         Figure("network, bytes", board.get("model_bytes")),
@@ -178,7 +181,8 @@ def _same_clips(runs: Sequence[RunData]) -> Part | None:
         return Part("Clip by clip", [Note("The runs have different test clips or classes.")])
     from scipy.stats import binomtest  # takes a second to import
 
-    right_1, right_2 = (hits(*clips.whole()) for clips in (first, second))
+    pairs = zip(runs, (first, second), strict=True)
+    right_1, right_2 = (hits(*clips.whole(), run.thresholds) for run, clips in pairs)
     only_first = int((right_1 & ~right_2).sum())
     only_second = int((right_2 & ~right_1).sum())
     changed = only_first + only_second

@@ -196,7 +196,8 @@ def verdict(run: RunData) -> str:
     test = run.metrics.test
     validated = run.file(RESULT, Folded)
     if run.multi_label:
-        reached = f"mAP {percent(test['mean_average_precision'])} on {test['clips']} test clips"
+        precision = percent(test["mean_average_precision"])
+        reached = f"mean average precision (mAP) {precision} on {test['clips']} test clips"
     else:
         figures, clips = test, f"{test['clips']} test clips"
         if validated is not None:
@@ -205,12 +206,14 @@ def verdict(run: RunData) -> str:
         bounds = interval((figures["accuracy_95_low"], figures["accuracy_95_high"]))
         reached = f"right on {percent(figures['accuracy'])} of {clips} (95 %: {bounds})"
     board = run.file("summary.json", Summary) or Summary()
-    emulated = board.get("accuracy", {}).get("emulated")
+    name, key = run.figure
+    emulated = board.get(key, {}).get("emulated")
     if emulated is None:
         reached += "; not yet run on a board"
     else:
         tested = "" if validated is None else f" of {board['clips']} test clips"
-        reached += f"; {percent(emulated)}{tested} on the emulated {board['board']}"
+        words = f"{name} " * run.multi_label
+        reached += f"; {words}{percent(emulated)}{tested} on the emulated {board['board']}"
     speed = _speed(run, board.get("board", DEFAULT_BOARD))
     return f"{_live_words(run)}{reached[0].upper()}{reached[1:]}. {speed}"
 

@@ -37,6 +37,7 @@ class Summary(TypedDict, total=False):
     """``summary.json`` of an emulation; the figures of a board are absent if only the host ran."""
 
     accuracy: _Stages
+    mean_average_precision: _Stages
     clips: int
     board: str
     model_bytes: int

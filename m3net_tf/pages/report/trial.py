@@ -75,6 +75,9 @@ def _sounds(clips: HeldOutClips, rate_hz: int) -> list[tuple[str, str]]:
         clips.features.clips[index] for index in spread_over_classes(clips.features.labels, count)
     ]
     return [
-        (f"{clip.label}: {clip.clip_id}", wave_uri(to_pcm16(clips.dataset.load(clip)), rate_hz))
+        (
+            f"{', '.join(clip.all_labels)}: {clip.clip_id}",
+            wave_uri(to_pcm16(clips.dataset.load(clip)), rate_hz),
+        )
         for clip in chosen
     ]

@@ -121,7 +121,8 @@ def _fit_head(loop: Loop, task: Task) -> dict[str, float]:
     probabilities = fit_classifier(state.network, clips, loop.recipe)
     state.restart_average()
     task.advance(state.steps_per_epoch)
-    _, loss = score(probabilities, clips, loop.clips.dataset.info.labels)
+    labels, sigmoids = loop.clips.dataset.info.labels, clips.matrix is not None
+    _, loss = score(probabilities, clips, labels, sigmoids=sigmoids)
     return _close_epoch(loop, loss, start)
 
 

@@ -25,7 +25,12 @@ from m3net_tf.training.run import Run, linked_run
 from m3net_tf.training.run.archive import write_archive
 from m3net_tf.training.run.metrics import RunMetrics
 from m3net_tf.training.scoring.evaluation import evaluate, learnt
-from m3net_tf.training.scoring.metrics import Evaluation, LabelFigures, MultiLabelFigures
+from m3net_tf.training.scoring.metrics import (
+    Evaluation,
+    LabelFigures,
+    MultiLabelEvaluation,
+    MultiLabelFigures,
+)
 
 Features = Callable[[AudioDataset, str], FeatureSet]
 """The features of a split as the network gets them."""
@@ -57,7 +62,9 @@ def write_results(trained: Trained, run: Run) -> RunMetrics:
         metrics["teacher"] = trained.teacher
     if figures := learnt(final, validation, recipe):
         metrics["learnt"] = figures
-    metrics["validation"] = evaluate(final, validation, labels)[1]
+    validated, metrics["validation"] = evaluate(final, validation, labels)
+    if isinstance(validated, MultiLabelEvaluation):
+        metrics["thresholds"] = validated.thresholds()
     evaluation, metrics["test"] = evaluate(final, trained.features(dataset, "test"), labels)
     if recipe.fine_tuning.add:
         metrics["added"] = before_and_after(recipe, run, dataset, final, trained.features)
@@ -107,7 +114,11 @@ class _TrainedData(SplitFacts):
 
 
 class _Metrics(Provenance):
-    """Content of ``metrics.json``, which :class:`RunMetrics` reads."""
+    """Content of ``metrics.json``, which :class:`RunMetrics` reads.
+
+    Attributes:
+        thresholds: of each class, from the validation clips; absent where a clip has one label.
+    """
 
     recipe: Mapping[str, Any]
     dataset: _TrainedData
@@ -125,6 +136,7 @@ class _Metrics(Provenance):
     added: NotRequired[AddedFigures]
     learnt: NotRequired[dict[str, float]]
     validation: NotRequired[_SplitFigures]
+    thresholds: NotRequired[dict[str, float]]
     test: NotRequired[_SplitFigures]
 
 

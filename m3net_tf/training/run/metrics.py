@@ -42,6 +42,14 @@ class RunMetrics:
     test: Figures
     values: Mapping[str, Any]
 
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Threshold of each class, of clips with several labels; else empty."""
+        thresholds: dict[str, float] = convert(
+            dict[str, float], self.values.get("thresholds", {}), "thresholds"
+        )
+        return thresholds
+
     @classmethod
     def from_dict(cls, values: Any, source: Path) -> RunMetrics:
         """From the content of ``metrics.json``.

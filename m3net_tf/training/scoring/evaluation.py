@@ -93,13 +93,12 @@ def score(
     Args:
         probabilities: shape (clips, classes).
     """
-    truths = clips.labels
+    probabilities, first = whole_scores(probabilities, clips.clips, labels)
+    truths = clips.labels[first]
     if clips.matrix is not None:
-        truth = clips.matrix
+        truth = clips.matrix[first]
         value = MultiLabelEvaluation(truth, probabilities, labels).mean_average_precision
     else:
-        probabilities, first = whole_scores(probabilities, clips.clips, labels)
-        truths = truths[first]
         truth = np.eye(len(labels), dtype=np.uint8)[truths]
         value = float((probabilities.argmax(1) == truths).mean())
     if sigmoids:
@@ -114,10 +113,10 @@ def evaluate(
 ) -> tuple[Evaluation | MultiLabelEvaluation, LabelFigures | MultiLabelFigures]:
     """Evaluate a network on a split; also returns plain values for ``metrics.json``."""
     probabilities = predict_originals(model, features)
-    if features.matrix is not None:
-        multi_label = MultiLabelEvaluation(features.matrix, probabilities, labels)
-        return multi_label, multi_label.to_dict()
     probabilities, first = whole_scores(probabilities, features.clips, labels)
+    if features.matrix is not None:
+        multi_label = MultiLabelEvaluation(features.matrix[first], probabilities, labels)
+        return multi_label, multi_label.to_dict()
     predicted = probabilities.argmax(1)
     truth = features.labels[first]
     evaluation = Evaluation.of(truth, predicted, labels)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
 import numpy as np
@@ -120,6 +120,22 @@ class MultiLabelFigures(MacroAverages):
     average_precision: dict[str, float]
 
 
+class ClassScores(TypedDict):
+    """How well a class of clips with several labels is recognised, at its threshold.
+
+    Attributes:
+        clips: number of clips that have the class.
+        average_precision: None without such clips, as ``recall``.
+        precision: None if no clip reaches the threshold.
+    """
+
+    clips: int
+    average_precision: float | None
+    threshold: float
+    precision: float | None
+    recall: float | None
+
+
 def _macro_averages(
     hits: npt.NDArray[np.int64], clips: npt.NDArray[np.int64], answers: npt.NDArray[np.int64]
 ) -> MacroAverages:
@@ -210,6 +226,38 @@ def average_precision(
     return np.array([average_precision_score(*c) if c[0].any() else np.nan for c in columns])
 
 
+_INT8_SCORES = (1 / 256, 255 / 256)  # above 0
+DEFAULT_THRESHOLD = 0.5
+"""Of a class without clips."""
+
+
+def best_thresholds(
+    truth: npt.NDArray[np.generic], scores: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float64]:
+    """Threshold of each class with the best F1, shape (classes,), which int8 scores can reach.
+
+    It is halfway between the lowest score that it accepts and the next lower one, or 0; of equal F1
+    the highest counts, which accepts the fewest clips.
+
+    Args:
+        truth: non-zero if a clip has a class, shape (clips, classes).
+        scores: 0 to 1, same shape.
+    """
+    thresholds = []
+    for own, values in zip((np.asarray(truth) != 0).T, scores.T, strict=True):
+        if not own.any():
+            thresholds.append(DEFAULT_THRESHOLD)
+            continue
+        order = np.argsort(-values, kind="stable")
+        ranked = values[order].astype(np.float64)
+        last = np.append(np.diff(ranked) < 0, True)  # of equal scores
+        f1 = (2 * np.cumsum(own[order]) / (np.arange(1, len(own) + 1) + own.sum()))[last]
+        accepted = np.append(ranked[last], 0.0)
+        best = int(f1.argmax())  # the first of equals, which is the highest
+        thresholds.append(float(accepted[best] + accepted[best + 1]) / 2)
+    return np.clip(thresholds, *_INT8_SCORES)
+
+
 def roc_auc(
     truth: npt.NDArray[np.generic], scores: npt.NDArray[np.floating]
 ) -> npt.NDArray[np.float64]:
@@ -264,6 +312,33 @@ class MultiLabelEvaluation:
         """Mean of :func:`roc_auc` over the classes that have one."""
         values = roc_auc(self.truth, self.probabilities)
         return float(np.nanmean(values)) if np.isfinite(values).any() else None
+
+    def thresholds(self) -> dict[str, float]:
+        """Threshold of each class by :func:`best_thresholds`, to four digits."""
+        values = best_thresholds(self.truth, self.probabilities)
+        return {label: round(float(t), 4) for label, t in zip(self.labels, values, strict=True)}
+
+    def by_class(self, thresholds: Mapping[str, float]) -> dict[str, ClassScores]:
+        """Figures of each class at its threshold.
+
+        Args:
+            thresholds: threshold of each class; :data:`DEFAULT_THRESHOLD` of one without.
+        """
+        truth = np.asarray(self.truth) != 0
+        precisions = average_precision(truth, self.probabilities)
+        figures: dict[str, ClassScores] = {}
+        for index, label in enumerate(self.labels):
+            threshold = thresholds.get(label, DEFAULT_THRESHOLD)
+            answers = self.probabilities[:, index] >= threshold
+            clips, found = int(truth[:, index].sum()), int((truth[:, index] & answers).sum())
+            figures[label] = {
+                "clips": clips,
+                "average_precision": float(precisions[index]) if clips else None,
+                "threshold": threshold,
+                "precision": found / int(answers.sum()) if answers.any() else None,
+                "recall": found / clips if clips else None,
+            }
+        return figures
 
     def to_dict(self) -> MultiLabelFigures:
         """Plain values: mAP, AUC, macro averages at a threshold of 0.5, average precision by class.

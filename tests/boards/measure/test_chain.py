@@ -214,14 +214,14 @@ def test_windows_of_a_clip_are_recognised_together():
     scores = np.array([[-128, -120, 120], [100, -120, -108], [-120, -100, 90]], np.int8)
     labels = ("_silence_", "bark", "sneeze")
     dataset = SimpleNamespace(
-        info=SimpleNamespace(labels=labels),
+        info=SimpleNamespace(labels=labels, multi_label=False),
         label_ids=lambda clips: np.array([labels.index(clip.label) for clip in clips]),
     )
     clips = chain._Subject(None, None, dataset, listed, BOARD, "compiled")
-    assert clips.wholes == 2 and clips.accuracy(scores) == 0.5
+    assert clips.wholes == 2 and clips.figure(scores) == 0.5
     # Without windows the board's own labels count, which decide between equal scores.
     alone = dataclasses.replace(clips, clips=listed[::2])
-    assert alone.accuracy(scores[::2], np.array([2, 1])) == 1.0
+    assert alone.figure(scores[::2], np.array([2, 1])) == 1.0
 
 
 def test_the_compiled_engine_needs_neither_git_nor_cpp(monkeypatch):

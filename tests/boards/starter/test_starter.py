@@ -117,7 +117,7 @@ def test_what_is_wrong_with_the_sounds_is_said(tmp_path: Path, every_step):
     soundfile.write(folder / "rain" / "zero.wav", np.zeros(400), 8000)
     told = every_step
     facts = inspect_folder(folder, log=told.append)
-    assert "headers of sounds: 1/39 files" in told[0] and "repeated sounds: 39/39" in told[-1]
+    assert "repeated sounds: 1/39 files" in told[0] and "headers of sounds: 39/39" in told[-1]
     lines = "\n".join(sounds_lines(facts))
     assert "uneven: the largest class has 3.9 times the clips of the smallest" in lines
     assert "same content: rain/1.wav, rain/again.wav: keep one of them" in lines

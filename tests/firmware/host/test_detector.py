@@ -182,6 +182,15 @@ def looking_driver(folder) -> Iterator[Driver]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def several_driver(folder) -> Iterator[Driver]:
+    """For classes that may sound at once."""
+    config = dataclasses.replace(CONFIG, several_labels=True)
+    made = Driver(compile_driver(folder / "several", FrontendConfig(mel_bins=BINS), config))
+    yield made
+    made.close()
+
+
 def trace_in_python(
     config: DetectorConfig,
     columns: np.ndarray,
@@ -253,7 +262,9 @@ def random_sound(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     return columns.astype(np.int8), scores.astype(np.int8)
 
 
-@pytest.mark.parametrize("look_runs", [0, 2])
+@pytest.mark.parametrize(
+    ("look_runs", "several"), [(0, False), (2, False), (0, True)], ids=["", "looks", "several"]
+)
 @settings(
     max_examples=200,
     derandomize=True,
@@ -268,16 +279,16 @@ def random_sound(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     data=st.data(),
 )
 def test_every_step_is_the_same_in_c_and_python(
-    driver, looking_driver, look_runs, config, seed, count, counted, data
+    driver, looking_driver, several_driver, look_runs, several, config, seed, count, counted, data
 ):
-    config = dataclasses.replace(config, look_runs=look_runs)
+    config = dataclasses.replace(config, look_runs=look_runs, several_labels=several)
     columns, scores = random_sound(seed, count)
     changes: tuple[Change, ...] = ()
     if count and data.draw(st.booleans()):
         label = data.draw(st.integers(0, CLASSES - 1))
         replacement = data.draw(class_settings(label))
         changes = ((data.draw(st.integers(0, count - 1)), label, replacement),)
-    asked = looking_driver if look_runs else driver
+    asked = looking_driver if look_runs else several_driver if several else driver
     result = asked.hear(config, columns, scores, counted=counted, changes=changes)
     detector, trace = trace_in_python(config, columns, scores, counted, changes)
     assert result.status == OK
@@ -298,6 +309,31 @@ def test_much_happens_in_these_sequences():
         confirmed += trace_in_python(looking, *sound)[0].events
     assert events > 40 and skipped > 40
     assert 20 < confirmed < events - 10
+
+
+def test_classes_that_sound_at_once_have_an_event_each(driver, several_driver):
+    """Two classes reach their thresholds in one run only, and one with the higher score.
+
+    With several labels the other one follows in the next run, with the score that it had.
+    """
+    classes = [
+        dataclasses.replace(each, threshold=0.5, release=0.4, window_runs=1, hits=1)
+        for each in CONFIG.classes
+    ]
+    config = dataclasses.replace(CONFIG, classes=tuple(classes), gate_level=None)
+    columns = np.zeros((5 * WINDOW, BINS), np.int8)
+    scores = np.full((len(columns), CLASSES), -128, np.int8)
+    due = due_columns(config, len(columns))
+    scores[due[2], 1:3] = 100, 110
+    expected = {
+        False: [Event(int(due[2]), 2, 256 * 238)],
+        True: [Event(int(due[2]), 2, 256 * 238), Event(int(due[3]), 1, 256 * 228)],
+    }
+    for asked, several in ((driver, False), (several_driver, True)):
+        each = dataclasses.replace(config, several_labels=several)
+        result = asked.hear(each, columns, scores, full=False)
+        assert result.trace == b"".join(map(pack_event, expected[several]))
+        assert detect(each, Tape(columns[:, 0].astype(np.int32), scores[due])) == expected[several]
 
 
 def test_after_a_reset_all_is_as_at_the_start(driver):

@@ -328,15 +328,27 @@ def test_clips_with_several_labels():
     scores = rng.uniform(0.05, 0.95, (40, 3)).astype(np.float32)
     data = SimpleNamespace(labels=("a", "b", "c"))
     test = {"mean_average_precision": 0.5, "average_precision": {"a": 0.4, "b": 0.6}, "macro_f1": 0}
-    metrics = SimpleNamespace(test=test, dataset=data, parameters=1, macs=1)
-    held_out = HeldOutClips(None, SimpleNamespace(matrix=matrix), None, scores)
+    thresholds = {"a": 0.2, "b": 0.5, "c": 0.99}
+    metrics = SimpleNamespace(test=test, dataset=data, parameters=1, macs=1, thresholds=thresholds)
+    features = SimpleNamespace(matrix=matrix, clips=[Clip(str(i), "a", "", "") for i in range(40)])
+    held_out = HeldOutClips(SimpleNamespace(info=data), features, None, scores)
     run = RunData(Run(Path("none")), "many", metrics, held_out, "")
     assert overview.figures_of(run)[1].text == "50.00 %"
     assert [note.text[:33] for note in blocks(classes.confusion([run]), Note)] == [
         "A clip may have several classes h"
     ]
     table = blocks(classes.per_class([run]), Table)[0]
-    assert table.rows[0] == ("a", str(matrix[:, 0].sum()), "40.0 %")
+    answers = scores[:, 0] >= 0.2
+    found = (answers & matrix[:, 0]).sum()
+    shares = [
+        "20.0 %",
+        f"{100 * found / matrix[:, 0].sum():.1f} %",
+        f"{100 * found / answers.sum():.1f} %",
+    ]
+    assert [*table.rows[0][:2], *table.rows[0][3:]] == ["a", str(matrix[:, 0].sum()), *shares]
+    assert table.rows[2][4:] == ("0.0 %", "-")  # no clip reaches the threshold of c
+    right = ((scores >= [*thresholds.values()]) == matrix).all(1)
+    assert hits(*held_out.whole(), run.thresholds).tolist() == right.tolist() and right.any()
     rows = values(blocks(reliability.reliability([run]), Chart)[0])
     assert rows  # the dashed line
     expected = np.where(matrix, scores, 1 - scores)

@@ -11,7 +11,7 @@ from refusals import refuses
 
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.training import train
-from m3net_tf.training.loop.head import fit_head
+from m3net_tf.training.loop.head import fit_head, fit_sigmoids
 from m3net_tf.training.recipe.sections import FineTuningSection
 from m3net_tf.training.run import Run
 
@@ -36,6 +36,21 @@ def test_classes_count_equally_however_many_clips_they_have():
     weights, bias = fit_head(values, labels, 2)
     middle = -(bias[1] - bias[0]) / (weights[0, 1] - weights[0, 0])
     assert abs(middle - 0.5) < 0.1
+
+
+def test_a_head_for_several_labels_separates_each_class_from_all_others():
+    """Two directions that are independent; a third of the clips have both."""
+    rng = np.random.default_rng(0)
+    truth = np.array([[1, 0], [0, 1], [1, 1]])[rng.integers(0, 3, 60)]
+    truth[:5] = 0
+    embeddings = 3.0 * truth @ np.eye(2, 8) + 0.3 * rng.standard_normal((60, 8))
+    weights, bias = fit_sigmoids(embeddings, truth)
+    logits = embeddings @ weights + bias
+    assert ((logits > 0) == truth).all() and np.abs(logits).max() < 20
+    rare = np.column_stack([truth, np.arange(60) < 5])  # a class of its own for the empty clips
+    others, other_bias = fit_sigmoids(embeddings, rare)
+    np.testing.assert_allclose(others[:, :2] / others[0, 0], weights / weights[0, 0], atol=1e-9)
+    assert ((embeddings @ others + other_bias > 0) == rare)[:, :2].all()
 
 
 def test_the_first_epoch_fits_the_head_and_leaves_the_body(tiny_run, tiny_recipe, tmp_path):

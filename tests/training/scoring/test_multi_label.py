@@ -11,7 +11,11 @@ import soundfile
 from m3net_tf.training import Recipe, Run, train
 from m3net_tf.training.clips.features import compute_features
 from m3net_tf.training.scoring.evaluation import predict
-from m3net_tf.training.scoring.metrics import average_precision
+from m3net_tf.training.scoring.metrics import (
+    MultiLabelEvaluation,
+    average_precision,
+    best_thresholds,
+)
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 
@@ -104,6 +108,39 @@ def test_the_kept_network_is_the_best_epochs_by_map(run, sounds):
     assert float(best["validation_map"]) == pytest.approx(score, abs=1e-5)
     likely = np.where(features.matrix, probabilities, 1 - probabilities)
     assert float(best["validation_loss"]) == pytest.approx(-np.log(likely).mean(), rel=1e-3)
+
+
+def test_a_threshold_has_the_best_f1():
+    rng = np.random.default_rng(1)
+    truth = rng.integers(0, 2, (50, 4))
+    scores = np.round(np.clip(0.3 * truth + rng.uniform(0, 0.7, (50, 4)), 0, 1), 2)
+
+    def f1(label: int, threshold: float) -> float:
+        answers = scores[:, label] >= threshold
+        found = (answers & (truth[:, label] == 1)).sum()
+        return 2 * found / (answers.sum() + truth[:, label].sum())
+
+    for label, threshold in enumerate(best_thresholds(truth, scores)):
+        tried = [f1(label, each) for each in np.linspace(0, 1, 1001)]
+        assert f1(label, threshold) == max(tried)
+        assert not np.isclose(scores[:, label], threshold).any()  # halfway between two
+        lowest = min(score for score in scores[:, label] if score >= threshold)
+        higher = [score for score in scores[:, label] if score > lowest]
+        assert max(f1(label, score) for score in higher) < max(tried)
+
+
+def test_a_threshold_can_be_reached_by_int8_scores():
+    truth = np.array([[1, 1, 0, 1], [1, 0, 0, 0]])
+    scores = np.array([[0.9999, 0.0, 0.5, 0.8], [0.9998, 0.0, 0.1, 0.2]])
+    assert best_thresholds(truth, scores).tolist() == [0.4999, 1 / 256, 0.5, 0.5]
+    sure = np.array([[1.0], [0.9999]])
+    assert best_thresholds(np.array([[1], [0]]), sure).tolist() == [255 / 256]
+    figures = MultiLabelEvaluation(truth, scores, ("a", "b", "none", "d")).by_class({"d": 0.9})
+    assert figures["none"]["recall"] is None and figures["none"]["precision"] == 0
+    assert figures["d"] == {
+        **{"clips": 1, "average_precision": 1.0, "threshold": 0.9},
+        **{"precision": None, "recall": 0.0},
+    }
 
 
 @pytest.mark.slow
