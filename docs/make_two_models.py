@@ -103,13 +103,17 @@ def export_pair(networks: Sequence[str], folder: Path) -> dict[str, Bundle]:
 
 
 def sound_of(bundles: Mapping[str, Bundle]) -> npt.NDArray[np.int16]:
-    """Built-in sounds, int16: one for each class that either network takes them for."""
+    """Built-in sounds, int16: one for each class that either network takes them for.
+
+    The program reads whole hops of its first front end, so the last samples may go.
+    """
     parts = []
     for bundle in bundles.values():
         vectors = read_vectors(bundle)
         _, clips = np.unique(vectors.scores.argmax(1), return_index=True)
         parts.append(vectors.pcm[clips].reshape(-1))
-    return np.concatenate(parts)
+    pcm = np.concatenate(parts)
+    return pcm[: len(pcm) - len(pcm) % bundles[NAMES[0]].frontend.hop_samples]
 
 
 def desktop_lines(name: str, bundle: Bundle, pcm: npt.NDArray[np.int16]) -> list[str]:
