@@ -13,6 +13,7 @@ from m3net_tf.compiler.checksum import intact_declaration, intact_definition
 from m3net_tf.compiler.constants import LINE, Constants
 from m3net_tf.compiler.names import require_name
 from m3net_tf.compiler.network import CompiledNetwork, Push
+from m3net_tf.compiler.parts import Part, Parts
 from m3net_tf.compiler.stripes import LINE_MEMBERS, ROWS, Lines, Stage, Stripe, line_layer
 from m3net_tf.compiler.structures import Array, Structure
 from m3net_tf.system.artifacts import write_text
@@ -60,11 +61,13 @@ class CSource:
         source: constants and the function.
         constant_bytes: flash of weights, channels, tables, constant tensors and layers on a core
             with the DSP extension; without the function that checks them.
+        parts: the constants that can be exchanged, in the order of their numbers.
     """
 
     header: str
     source: str
     constant_bytes: int
+    parts: tuple[Part, ...] = ()
 
     def write(self, folder: Path, name: str) -> None:
         """Write ``<name>.h`` and ``<name>.c``."""
@@ -72,7 +75,7 @@ class CSource:
         write_text(folder / f"{name}.c", self.source)
 
 
-def emit(network: CompiledNetwork, name: str, hook: str = "") -> CSource:
+def emit(network: CompiledNetwork, name: str, hook: str = "", *, apart: bool = False) -> CSource:
     """The C of a network, and of its stream by the name ``<name>_stream``.
 
     Args:
@@ -80,23 +83,47 @@ def emit(network: CompiledNetwork, name: str, hook: str = "") -> CSource:
         name: prefix of all names in C, and name of the files.
         hook: name of a C function ``void (const char *operation)`` to call after each kernel;
             the header declares it. '' for none.
+        apart: whether the constants are parts that can be exchanged (:mod:`.parts`).
 
     Raises:
         ConfigError: see :func:`m3net_tf.compiler.names.require_name`.
     """
     require_name(name)
-    constants = Constants({*network.in_ram, *(network.stream.in_ram if network.stream else ())})
+    kind = Parts if apart else Constants
+    constants = kind({*network.in_ram, *(network.stream.in_ram if network.stream else ())})
     functions = _Writer(network, name, hook, constants).functions()
     if network.stream is not None:
-        stream = _Writer(network.stream, _stream_name(name), hook, constants)
+        stream = _Writer(network.stream, _stream_name(name), hook, constants, name)
         functions += stream.functions()
     top = notice(_ORIGIN, line_comments=True) + "\n"
     includes = f'#include "{name}.h"\n\n#include "{_ENGINE_HEADER}"'
     intact = intact_definition(name, constants.arrays)
+    facts, declarations, exchange = _facts_of(network, name), list[str](), list[str]()
+    parts: tuple[Part, ...] = ()
+    if isinstance(constants, Parts):
+        parts = tuple(constants.parts)
+        digest = constants.digest(functions, facts)
+        values: dict[str, int | str] = {"PARTS": len(parts), "STRUCTURE": text_literal(digest)}
+        facts.append(defines(f"{name.upper()}_", values))
+        declarations, exchange = constants.declarations(name), constants.code(name)
     source = top + blocks(
-        includes, *constants.requirements(), *constants.definitions, *functions, intact
+        includes,
+        *constants.requirements(),
+        *constants.definitions,
+        *exchange,
+        *functions,
+        intact,
     )
-    return CSource(top + _header(network, name, hook), source, constants.size)
+    header = _header(network, name, hook, facts, declarations)
+    return CSource(top + header, source, constants.size, parts)
+
+
+def _facts_of(network: CompiledNetwork, name: str) -> list[str]:
+    """Macros of a network, and of its stream."""
+    facts = [_facts(network, name)]
+    if network.stream is not None:
+        facts.append(_facts(network.stream, _stream_name(name)))
+    return facts
 
 
 def _stream_name(name: str) -> str:
@@ -107,10 +134,16 @@ class _Writer:
     """The functions of a network, and the constants that they need."""
 
     def __init__(
-        self, network: CompiledNetwork, name: str, hook: str, constants: Constants
+        self,
+        network: CompiledNetwork,
+        name: str,
+        hook: str,
+        constants: Constants,
+        owner: str = "",
     ) -> None:
         self._network = network
         self._name = name
+        self._owner = owner or name  # whose constants they are
         self._hook = hook
         self._constants = constants
 
@@ -121,8 +154,20 @@ class _Writer:
         if network.push is not None:
             statements.append(f"  return {self.count_push(network.push)};")
         prototype = f"{_prototype(network, self._name)} {{"
-        compute = "\n".join([prototype, *(statements or ["  (void)arena;"]), "}"])
-        return [self.reset(), compute]
+        compute = [prototype, *self._prologue(statements), *(statements or ["  (void)arena;"])]
+        return [self.reset(), "\n".join([*compute, "}"])]
+
+    def _prologue(self, statements: list[str]) -> list[str]:
+        """What a function needs before statements that read parts."""
+        if not isinstance(self._constants, Parts) or "parts[" not in "".join(statements):
+            return []
+        return [self._constants.prologue(self._owner)]
+
+    def _value(self, value: int) -> str:
+        """A number that another training may change."""
+        if isinstance(self._constants, Parts):
+            return self._constants.value(self._name, value)
+        return str(value)
 
     def call(self, index: int, call: Call) -> str:
         """A comment, the kernel's call, and the hook's call if there is one."""
@@ -145,11 +190,11 @@ class _Writer:
         for state in self._network.states:
             place = self._network.plan.places[state.block]
             for value, count in state.start:
-                lines.append(f"  m3net_fill({value}, {count}, {_sum('arena', place)});")
+                start = self._value(value)
+                lines.append(f"  m3net_fill({start}, {count}, {_sum('arena', place)});")
                 place += count
-        return "\n".join(
-            [f"void {self._name}_reset(int8_t *arena) {{", *(lines or ["  (void)arena;"]), "}"]
-        )
+        start_text = f"void {self._name}_reset(int8_t *arena) {{"
+        return "\n".join([start_text, *self._prologue(lines), *(lines or ["  (void)arena;"]), "}"])
 
     def count_push(self, push: Push) -> str:
         """Expression that is true once a whole window has been pushed."""
@@ -166,7 +211,8 @@ class _Writer:
 
     def _argument(self, index: int, call: Call, item: Any, before: list[str]) -> str:
         if isinstance(item, int):
-            return str(item)
+            is_padding = call.kernel == "fill" and item is call.arguments[0]
+            return self._value(item) if is_padding else str(item)
         if isinstance(item, Structure):
             return self.layer(str(index), item, "layer", before)
         if isinstance(item, Array):
@@ -342,15 +388,14 @@ def _comment(text: str) -> str:
     )
 
 
-def _header(network: CompiledNetwork, name: str, hook: str) -> str:
+def _header(
+    network: CompiledNetwork, name: str, hook: str, facts: list[str], further: list[str]
+) -> str:
     notes = end_notes(network.graph)
-    parts = [_facts(network, name)]
     declaration = _declaration(network, name)
     if network.stream is not None:
-        stream = _stream_name(name)
-        parts.append(_facts(network.stream, stream))
-        declaration += ["", *_declaration(network.stream, stream)]
-    declaration += ["", intact_declaration(name)]
+        declaration += ["", *_declaration(network.stream, _stream_name(name))]
+    declaration += ["", intact_declaration(name), *further]
     if hook:
         declaration += [
             "",
@@ -360,7 +405,7 @@ def _header(network: CompiledNetwork, name: str, hook: str) -> str:
     return guarded(
         f"{name.upper()}_H_",
         "#include <stddef.h>\n#include <stdint.h>",
-        "\n".join([*(f"// {_comment(line)}." for line in notes), *parts]),
+        "\n".join([*(f"// {_comment(line)}." for line in notes), *facts]),
         c_linkage(["\n".join(declaration)]),
         name_guard_at_end=True,
     )
