@@ -103,7 +103,7 @@ def emit(network: CompiledNetwork, name: str, hook: str = "", *, apart: bool = F
     if isinstance(constants, Parts):
         parts = tuple(constants.parts)
         digest = constants.digest(functions, facts)
-        values: dict[str, int | str] = {"PARTS": len(parts), "STRUCTURE": text_literal(digest)}
+        values = {**constants.facts(), "STRUCTURE": text_literal(digest)}
         facts.append(defines(f"{name.upper()}_", values))
         declarations, exchange = constants.declarations(name), constants.code(name)
     source = top + blocks(

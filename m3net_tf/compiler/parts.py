@@ -19,10 +19,12 @@ import numpy.typing as npt
 
 from m3net_tf.compiler.checksum import LAYOUTS, array_bytes
 from m3net_tf.compiler.constants import Constants, members_text
-from m3net_tf.compiler.structures import Array, ArrayKey, Structure, structure_bytes
+from m3net_tf.compiler.structures import Array, ArrayKey, Structure, round_up, structure_bytes
 
 Part = Array | Structure
 
+PART_ALIGNMENT = 16
+"""Of each part in an image: the most that a kernel needs."""
 _EXPONENTIALS = 256  # entries of a softmax's table, of which a network uses the first ones
 _VALUES = r"^.*_(SHA256|ARENA_LOWER_BOUND_BYTES|SCALE|ZERO_POINT)\b.*\n"
 """Macros of a network that no code of its depends on."""
@@ -94,6 +96,14 @@ class Parts(Constants):
         self.names.append(name)
         return len(self.parts) - 1
 
+    def facts(self) -> dict[str, int | str]:
+        """Macros: the number of parts, and the bytes that they take at most on any device."""
+        sizes = [
+            sum(round_up(len(part_bytes(part, layout)), PART_ALIGNMENT) for part in self.parts)
+            for layout in LAYOUTS
+        ]
+        return {"PARTS": len(self.parts), "PARTS_BYTES": max(sizes)}
+
     def code(self, name: str) -> list[str]:
         """C of the parts of a network, and of the function that exchanges them."""
         addresses = "\n".join(f"    {self._address(number)}," for number in range(len(self.parts)))
@@ -120,7 +130,7 @@ class Parts(Constants):
         """C declarations of the functions of :meth:`code`."""
         return [
             "",
-            "/// Makes all later runs read other parts, which must outlast them. They are of a network",
+            "/// Makes all later runs read other parts, which outlast them and are of a network",
             "/// with the same STRUCTURE. Null: the exported ones.",
             f"void {name}_use(const void *const *parts);",
             "",

@@ -10,9 +10,9 @@ architecture are in ``firmware/arch/<arch>/arch.toml``, beside the code for star
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR, Source, library_sources, read_lock
 from m3net_tf.compiler.engines import Engine
@@ -41,12 +41,20 @@ class Storage:
         sector_bytes: what one erase clears.
         sectors: number of them, at least 2.
         word_bytes: what one programming writes.
+        slot_sectors: sectors of each of two slots for models, which follow these sectors.
     """
 
     start: int
     sector_bytes: int
     sectors: int
     word_bytes: int
+    slot_sectors: int = 0
+
+    def with_slots(self, slot_bytes: int) -> Self:
+        """The storage with slots of at least so many bytes, which ends at the same address."""
+        sectors = -(-slot_bytes // self.sector_bytes)
+        start = self.start - 2 * sectors * self.sector_bytes
+        return replace(self, start=start, slot_sectors=sectors)
 
 
 @dataclass(frozen=True)
@@ -101,9 +109,12 @@ class CoreFacts:
 
     Attributes:
         fixed_frontend: whether the front end computes in whole numbers on the core.
+        weights: order of a network's weights on it, one of
+            :data:`m3net_tf.compiler.checksum.LAYOUTS`.
     """
 
     fixed_frontend: bool
+    weights: str
 
 
 @dataclass(frozen=True)
@@ -379,7 +390,7 @@ def _check_facts(facts: BoardFacts) -> None:
     if word not in (4, 8, 16, 32) or sector < word or sector % word:
         raise ConfigError("board.storage: give words of 4, 8, 16 or 32 bytes, whole ones a sector")
     first = storage.start - flash.start
-    end = first + storage.sectors * sector
+    end = first + (storage.sectors + 2 * storage.slot_sectors) * sector
     if first <= 0 or first % sector or end > flash.bytes or storage.sectors < 2:
         raise ConfigError(
             "board.storage: give at least 2 whole sectors behind an image in the flash"

@@ -28,6 +28,7 @@ from m3net_tf.boards.builds.sources import (
 from m3net_tf.boards.builds.toolchain import check_tools
 from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
 from m3net_tf.export.c_files import CModel, compile_model, network_files
+from m3net_tf.export.model_image import slot_bytes, structure_header, structure_of
 from m3net_tf.system.artifacts import update_text
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.locks import writes_into
@@ -123,7 +124,12 @@ def build_compiled(
     settings = _checked_settings(options)
     facts = load_board(board)
     check_tools(facts, COMPILED, emulated=options.get("emulated", False))
-    files = code or network_files(model, compile_model(model))
+    files = dict(code or network_files(model, compile_model(model)))
+    if model.updatable:
+        files["model_structure.h"] = structure_header(structure_of(bundle_dir, files))
+        if facts.storage:
+            slots = facts.storage.with_slots(slot_bytes(files, model.labels))
+            facts = dataclasses.replace(facts, storage=slots)
     cache = options.get("cache")
     report = options.get("report")
     dsp = None
