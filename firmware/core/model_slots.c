@@ -31,9 +31,7 @@ typedef struct {
   uint32_t image_crc;  // 0 for the firmware's own model
 } mark;
 
-static const uint8_t structure[] = M3NET_MODEL_STRUCTURE;
-_Static_assert(sizeof(structure) == sizeof(((m3net_model_image*)NULL)->structure),
-               "a SHA-256 has 32 bytes");
+static const uint8_t structure[M3NET_MODEL_STRUCTURE_BYTES] = M3NET_MODEL_STRUCTURE;
 
 static struct {
   uint32_t active;  // what runs
@@ -56,6 +54,8 @@ static uint32_t slot_offset(uint32_t slot) {
 }
 
 static uint32_t image_offset(uint32_t slot) { return slot_offset(slot) + HEAD_BYTES; }
+
+const uint8_t* m3net_model_slots_structure(void) { return structure; }
 
 uint32_t m3net_model_slots_room(void) { return slot_bytes() - HEAD_BYTES; }
 

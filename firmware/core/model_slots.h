@@ -22,6 +22,8 @@ extern "C" {
 
 #define M3NET_MODEL_SLOTS 2u
 
+#define M3NET_MODEL_STRUCTURE_BYTES 32u
+
 /// The firmware's own model, beside the numbers of the slots.
 #define M3NET_MODEL_OWN M3NET_MODEL_SLOTS
 
@@ -29,20 +31,23 @@ extern "C" {
 /// and its release, the offset of each part from the image's start, the texts (name, SHA-256,
 /// classes; a zero ends each), and the parts.
 typedef struct {
-  uint32_t format;        ///< M3NET_MODEL_IMAGE_FORMAT.
-  uint32_t crc;           ///< CRC-32 of all that follows, up to `bytes`.
-  uint32_t bytes;         ///< Of the whole image.
-  uint32_t layout;        ///< Of the weights, as m3net_model_layout().
-  uint8_t structure[32];  ///< SHA-256 of the code that reads the parts.
-  uint32_t test_crc;      ///< CRC-32 of the scores of the test's input.
-  uint32_t part_count;    ///< Number of the parts.
-  uint32_t text_bytes;    ///< Of the texts.
+  uint32_t format;                                 ///< M3NET_MODEL_IMAGE_FORMAT.
+  uint32_t crc;                                    ///< CRC-32 of all that follows, up to `bytes`.
+  uint32_t bytes;                                  ///< Of the whole image.
+  uint32_t layout;                                 ///< Of the weights, as m3net_model_layout().
+  uint8_t structure[M3NET_MODEL_STRUCTURE_BYTES];  ///< SHA-256 of the code that reads the parts.
+  uint32_t test_crc;                               ///< CRC-32 of the scores of the test's input.
+  uint32_t part_count;                             ///< Number of the parts.
+  uint32_t text_bytes;                             ///< Of the texts.
 } m3net_model_image;
 
 /// "M3D1": another layout of images gets another number.
 #define M3NET_MODEL_IMAGE_FORMAT 0x3144334Du
 
 #if M3NET_CAN_UPDATE
+
+/// The structure of the firmware's images.
+const uint8_t* m3net_model_slots_structure(void);
 
 /// Most bytes of an image.
 uint32_t m3net_model_slots_room(void);

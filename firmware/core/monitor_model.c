@@ -3,7 +3,6 @@
 
 #include "console.h"
 #include "model_slots.h"
-#include "model_structure.h"
 #include "monitor_parts.h"
 #include "platform.h"
 
@@ -18,14 +17,13 @@ static void slot_field(const char* name, uint32_t slot) {
 }
 
 static void print_slots(void) {
-  static const uint8_t structure[] = M3NET_MODEL_STRUCTURE;
   m3net_monitor_ok("model");
   slot_field("active", m3net_model_slots_active());
   slot_field("next", m3net_model_slots_next());
   slot_field("former", m3net_model_slots_former());
   m3net_console_field("room", m3net_model_slots_room());
   m3net_console_field("layout", m3net_model_layout());
-  m3net_monitor_hex_field("structure", structure, sizeof(structure));
+  m3net_monitor_hex_field("structure", m3net_model_slots_structure(), M3NET_MODEL_STRUCTURE_BYTES);
   m3net_console_end();
 }
 

@@ -97,12 +97,12 @@ class Parts(Constants):
         return len(self.parts) - 1
 
     def facts(self) -> dict[str, int | str]:
-        """Macros: the number of parts, and the bytes that they take at most on any device."""
-        sizes = [
+        """Macros: the number of parts, and their bytes in an image with each layout."""
+        sizes = (
             sum(round_up(len(part_bytes(part, layout)), PART_ALIGNMENT) for part in self.parts)
             for layout in LAYOUTS
-        ]
-        return {"PARTS": len(self.parts), "PARTS_BYTES": max(sizes)}
+        )
+        return {"PARTS": len(self.parts), "PARTS_BYTES": f"{{{', '.join(map(str, sizes))}}}"}
 
     def code(self, name: str) -> list[str]:
         """C of the parts of a network, and of the function that exchanges them."""

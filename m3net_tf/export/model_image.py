@@ -68,11 +68,12 @@ def structure_header(structure: str) -> str:
     return f"#define M3NET_MODEL_STRUCTURE {{{numbers}}}\n"
 
 
-def slot_bytes(code: Mapping[str, str], labels: tuple[str, ...]) -> int:
+def slot_bytes(code: Mapping[str, str], labels: tuple[str, ...], layout: str) -> int:
     """Bytes of flash that a slot needs for the images of a firmware with this code."""
-    sizes = re.findall(r"_(PARTS|PARTS_BYTES) (\d+)", "".join(code.values()))
-    parts = sum(int(size) for which, size in sizes if which == "PARTS")
-    bytes_of_parts = sum(int(size) for which, size in sizes if which == "PARTS_BYTES")
+    text = "".join(code.values())
+    parts = sum(map(int, re.findall(r"_PARTS (\d+)", text)))
+    sizes = re.findall(r"_PARTS_BYTES \{(.*)\}", text)
+    bytes_of_parts = sum(int(each.split(",")[LAYOUTS.index(layout)]) for each in sizes)
     texts = max(len(_texts("", labels)), _NAME_BYTES * (len(labels) + 1) + 65)
     return (
         _SLOT_HEAD_BYTES

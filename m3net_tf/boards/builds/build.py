@@ -128,7 +128,8 @@ def build_compiled(
     if model.updatable:
         files["model_structure.h"] = structure_header(structure_of(bundle_dir, files))
         if facts.storage:
-            slots = facts.storage.with_slots(slot_bytes(files, model.labels))
+            size = slot_bytes(files, model.labels, facts.weights)
+            slots = facts.storage.with_slots(size)
             facts = dataclasses.replace(facts, storage=slots)
     cache = options.get("cache")
     report = options.get("report")
