@@ -9,7 +9,7 @@ code, of which the image has the hash: a board takes only images of its firmware
 import re
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,8 @@ HEADER = struct.Struct("<4s3I32s3I")
 """Format, CRC-32, bytes, layout, structure; CRC-32 of the test's scores, parts, bytes of texts."""
 _BEHIND_CRC = 8
 _SLOT_HEAD_BYTES = 256  # before the image: HEAD_BYTES of model_slots.c
-_NAME_BYTES = 32  # of each class, for which slots have room
+_NAME_BYTES = 32  # of the run and of each class, for which slots have room at least
+_SHA256_BYTES = 65  # in hexadecimal digits, with the end
 
 _OWN = re.compile(
     r"^#define M3NET_MODEL_"
@@ -74,7 +75,7 @@ def slot_bytes(code: Mapping[str, str], labels: tuple[str, ...], layout: str) ->
     parts = sum(map(int, re.findall(r"_PARTS (\d+)", text)))
     sizes = re.findall(r"_PARTS_BYTES \{(.*)\}", text)
     bytes_of_parts = sum(int(each.split(",")[LAYOUTS.index(layout)]) for each in sizes)
-    texts = max(len(_texts("", labels)), _NAME_BYTES * (len(labels) + 1) + 65)
+    texts = max(len(_texts(labels)), _NAME_BYTES * len(labels)) + _NAME_BYTES + _SHA256_BYTES
     return (
         _SLOT_HEAD_BYTES
         + HEADER.size
@@ -98,26 +99,47 @@ def model_image(bundle: Bundle, layout: str) -> bytes:
     model = bundle.c_model
     networks = compile_model(model).items()
     sources = [emit(network, name, apart=True) for name, network in networks]
-    parts = [part_bytes(part, layout) for source in sources for part in source.parts]
-    texts = _texts(f"{model.name}\0{bundle.manifest.model.sha256}\0", model.labels)
-    thresholds = b"".join(
-        struct.pack("<2H", each.threshold_units, each.release_units)
-        for each in bundle.detector.classes
+    return pack_image(
+        LAYOUTS.index(layout),
+        structure_of(bundle.folder, bundle.code()),
+        [(each.threshold_units, each.release_units) for each in bundle.detector.classes],
+        (model.name, bundle.manifest.model.sha256, *model.labels),
+        [part_bytes(part, layout) for source in sources for part in source.parts],
+        _test_crc(bundle),
     )
-    place = HEADER.size + len(thresholds) + 4 * len(parts) + len(texts)
+
+
+def pack_image(
+    layout: int,
+    structure: str,
+    thresholds: Iterable[tuple[int, int]],
+    texts: Iterable[str],
+    parts: Sequence[bytes],
+    test_crc: int,
+) -> bytes:
+    """The bytes of an image.
+
+    Args:
+        layout: as ``m3net_model_layout()``.
+        structure: SHA-256 in hexadecimal digits.
+        thresholds: threshold and release of each class, in 65536ths.
+        texts: name, SHA-256 of the network, and classes.
+        test_crc: CRC-32 of the scores of :func:`known_features`.
+    """
+    limits = b"".join(struct.pack("<2H", *each) for each in thresholds)
+    named = _texts(texts)
+    place = HEADER.size + len(limits) + 4 * len(parts) + len(named)
     offsets = []
     for part in parts:
         place = round_up(place, PART_ALIGNMENT)
         offsets.append(place)
         place += len(part)
-    content = thresholds + struct.pack(f"<{len(offsets)}I", *offsets) + texts
+    content = limits + struct.pack(f"<{len(offsets)}I", *offsets) + named
     for offset, part in zip(offsets, parts, strict=True):
         content = content.ljust(offset - HEADER.size, b"\0") + part
-    structure = bytes.fromhex(structure_of(bundle.folder, bundle.code()))
     size = HEADER.size + len(content)
-    number = LAYOUTS.index(layout)
-    facts = _test_crc(bundle), len(parts), len(texts)
-    image = HEADER.pack(FORMAT, 0, size, number, structure, *facts) + content
+    facts = bytes.fromhex(structure), test_crc, len(parts), len(named)
+    image = HEADER.pack(FORMAT, 0, size, layout, *facts) + content
     crc = zlib.crc32(image[_BEHIND_CRC:])
     return image[:4] + struct.pack("<I", crc) + image[_BEHIND_CRC:]
 
@@ -160,5 +182,5 @@ def _test_crc(bundle: Bundle) -> int:
     return zlib.crc32(np.ascontiguousarray(bundle.run_reference(features)).tobytes())
 
 
-def _texts(start: str, labels: tuple[str, ...]) -> bytes:
-    return (start + "".join(f"{label}\0" for label in labels)).encode()
+def _texts(texts: Iterable[str]) -> bytes:
+    return "".join(f"{text}\0" for text in texts).encode()
