@@ -19,6 +19,7 @@ from m3net_tf.cli.options import (
     LabelsOfFile,
     Optimise,
     RecipeOfFile,
+    Updatable,
     WeightsInRam,
     complete_runs,
     is_trained_network,
@@ -99,13 +100,7 @@ def export_command(
     ] = None,
     optimise: Optimise = DEFAULT_GOAL,
     weights_in_ram: WeightsInRam = 0,
-    updatable: Annotated[
-        bool,
-        typer.Option(
-            "--updatable",
-            help="Weights apart from the code, which m3net device update exchanges.",
-        ),
-    ] = False,
+    updatable: Updatable = False,
     as_json: AsJson = False,
 ) -> None:
     """Quantise a trained run to int8, write everything that firmware needs, and certify it.

@@ -41,20 +41,12 @@ class Storage:
         sector_bytes: what one erase clears.
         sectors: number of them, at least 2.
         word_bytes: what one programming writes.
-        slot_sectors: sectors of each of two slots for models, which follow these sectors.
     """
 
     start: int
     sector_bytes: int
     sectors: int
     word_bytes: int
-    slot_sectors: int = 0
-
-    def with_slots(self, slot_bytes: int) -> Self:
-        """The storage with slots of at least so many bytes, which ends at the same address."""
-        sectors = -(-slot_bytes // self.sector_bytes)
-        start = self.start - 2 * sectors * self.sector_bytes
-        return replace(self, start=start, slot_sectors=sectors)
 
 
 @dataclass(frozen=True)
@@ -199,11 +191,37 @@ class BoardFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Board(BoardFacts, CoreFacts):
-    """The facts of a board and its core."""
+    """The facts of a board and its core.
+
+    Attributes:
+        slot_sectors: sectors of each of two slots for models, which follow the storage's; a build
+            of an updatable export sets it.
+    """
 
     name: str
     file: Path
     architecture: Architecture
+    slot_sectors: int = 0
+
+    def with_slots(self, slot_bytes: int) -> Self:
+        """The board with slots of at least so many bytes at the end of its storage.
+
+        The storage starts earlier by their size. A board without a storage stays as it is.
+
+        Raises:
+            FirmwareError: its flash is too small.
+        """
+        storage = self.storage
+        if storage is None:
+            return self
+        sectors = -(-slot_bytes // storage.sector_bytes)
+        start = storage.start - 2 * sectors * storage.sector_bytes
+        if start <= self.memory["flash"].start:
+            raise FirmwareError(
+                f"{self.name}: its flash has no room for two models of {slot_bytes} bytes beside "
+                "the firmware: export without --updatable"
+            )
+        return replace(self, storage=replace(storage, start=start), slot_sectors=sectors)
 
     @property
     def needs_dsp(self) -> bool:
@@ -390,7 +408,7 @@ def _check_facts(facts: BoardFacts) -> None:
     if word not in (4, 8, 16, 32) or sector < word or sector % word:
         raise ConfigError("board.storage: give words of 4, 8, 16 or 32 bytes, whole ones a sector")
     first = storage.start - flash.start
-    end = first + (storage.sectors + 2 * storage.slot_sectors) * sector
+    end = first + storage.sectors * sector
     if first <= 0 or first % sector or end > flash.bytes or storage.sectors < 2:
         raise ConfigError(
             "board.storage: give at least 2 whole sectors behind an image in the flash"

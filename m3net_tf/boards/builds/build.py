@@ -127,10 +127,7 @@ def build_compiled(
     files = dict(code or network_files(model, compile_model(model)))
     if model.updatable:
         files["model_structure.h"] = structure_header(structure_of(bundle_dir, files))
-        if facts.storage:
-            size = slot_bytes(files, model.labels, facts.weights)
-            slots = facts.storage.with_slots(size)
-            facts = dataclasses.replace(facts, storage=slots)
+        facts = facts.with_slots(slot_bytes(files, model.labels, facts.weights))
     cache = options.get("cache")
     report = options.get("report")
     dsp = None
@@ -175,6 +172,11 @@ def _remedy(error: FirmwareError, model: CModel, board: str, files: Mapping[str,
         return (
             f"the weights for Winograd's convolutions do not fit into the flash of {board}: export "
             "again with --optimise flash"
+        )
+    if "`FLASH' overflowed" in str(error) and model.updatable:
+        return (
+            f"the firmware and two slots for its models do not fit into the flash of {board}: "
+            "export again without --updatable"
         )
     return ""
 

@@ -56,8 +56,8 @@ def header_text(board: Board) -> str:
             "storage_sectors": storage.sectors,
             "storage_word_bytes": storage.word_bytes,
         }
-        if storage.slot_sectors:
-            values["storage_slot_sectors"] = storage.slot_sectors
+        if board.slot_sectors:
+            values["storage_slot_sectors"] = board.slot_sectors
     for name, memory in _further_memories(board):
         values |= {f"{name}_base": memory.start, f"{name}_bytes": memory.bytes}
     if repeated := sorted(values.keys() & board.constants):
@@ -80,7 +80,7 @@ def settings_text(board: Board) -> str:
         for folder in folders
     ]
     definitions = [*board.definitions, *(["M3NET_HAS_STORAGE"] if board.storage else [])]
-    if board.storage and board.storage.slot_sectors:
+    if board.slot_sectors:
         definitions.append("M3NET_HAS_SLOTS")
     lines = [
         _set("M3NET_BOARD", [board.name]),

@@ -144,6 +144,7 @@ def run_bench_engine(
     cycles: bool = False,
     optimise: GoalName = DEFAULT_GOAL,
     weights_in_ram: int = 0,
+    updatable: bool = False,
 ) -> EngineResult:
     """Measure both engines.
 
@@ -153,6 +154,7 @@ def run_bench_engine(
         cycles: also model the cycles of one run.
         optimise: what the compiled engine aims at, a name of :data:`.goals.GOALS`.
         weights_in_ram: bytes of RAM that the compiled engine may take for weights.
+        updatable: as in :class:`.CModel`.
 
     Raises:
         ConfigError: an unknown label, the compiled engine cannot be emulated, or Unicorn is
@@ -193,7 +195,7 @@ def run_bench_engine(
             for board in boards:
                 engines = [engine for engine in ENGINES if engine not in missing[board]]
                 folder = Path(scratch) / board
-                job = _Job(network, clips, classes, cycles, optimise, weights_in_ram)
+                job = _Job(network, clips, classes, cycles, optimise, weights_in_ram, updatable)
                 answers = _measure(job, board, engines, folder, log)
                 results[board][label] = compare_engines(subject, board, answers, expected)
     return {"boards": results, "missing": missing, **provenance()}
@@ -275,6 +277,7 @@ class _Job:
     cycles: bool
     optimise: GoalName
     weights_in_ram: int
+    updatable: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -307,6 +310,7 @@ def _measure(
         optimise=job.optimise,
         weights_in_ram=job.weights_in_ram,
     )
+    model = dataclasses.replace(model, updatable=job.updatable)
     results: dict[Engine, EmulationResult] = {}
     linked: dict[Engine, Mapping[str, int]] = {}
     images: dict[Engine, FirmwareImage] = {}

@@ -17,6 +17,7 @@ from m3net_tf.cli.options import (
     Hop,
     Optimise,
     RunFolder,
+    Updatable,
     WeightsInRam,
     complete_boards,
 )
@@ -121,6 +122,7 @@ def bench_engine(
     ] = False,
     optimise: Optimise = DEFAULT_GOAL,
     weights_in_ram: WeightsInRam = 0,
+    updatable: Updatable = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare the compiled engine with TensorFlow Lite Micro: instructions, arena, flash."""
@@ -135,6 +137,7 @@ def bench_engine(
         cycles=cycles,
         optimise=optimise,
         weights_in_ram=weights_in_ram,
+        updatable=updatable,
     )
     if as_json:
         say_json(result)
