@@ -61,12 +61,17 @@ uint32_t m3net_model_slots_room(void) { return slot_bytes() - HEAD_BYTES; }
 
 // --- an image ----------------------------------------------------------------------------------
 
-static const uint16_t* thresholds_of(const uint8_t* image) {
-  return (const uint16_t*)(const void*)(image + sizeof(m3net_model_image));
+typedef struct {
+  uint16_t threshold;
+  uint16_t release;
+} class_limits;
+
+static const class_limits* limits_of(const uint8_t* image) {
+  return (const class_limits*)(const void*)(image + sizeof(m3net_model_image));
 }
 
 static const uint32_t* offsets_of(const uint8_t* image) {
-  return (const uint32_t*)(const void*)(thresholds_of(image) + 2u * CLASSES);
+  return (const uint32_t*)(const void*)(limits_of(image) + CLASSES);
 }
 
 static const char* texts_of(const uint8_t* image) {
@@ -88,7 +93,10 @@ static bool fits(const uint8_t* image, const m3net_model_image* head) {
   const char* texts = texts_of(image);
   uint32_t ends = 0;
   for (uint32_t i = 0; i < head->text_bytes; ++i) ends += texts[i] == '\0';
-  if (ends != 2u + CLASSES || texts[head->text_bytes - 1u] != '\0') return false;
+  if (ends != 2u + CLASSES || texts[head->text_bytes - 1u] != '\0' ||
+      strlen(text_of(image, 1)) != M3NET_MODEL_SHA256_CHARACTERS) {
+    return false;
+  }
   end += head->text_bytes;
   for (uint32_t part = 0; part < head->part_count; ++part) {
     const uint32_t offset = offsets_of(image)[part];
@@ -98,8 +106,9 @@ static bool fits(const uint8_t* image, const m3net_model_image* head) {
     }
   }
   for (uint32_t label = 0; label < CLASSES; ++label) {
-    const uint16_t* threshold = thresholds_of(image) + 2u * label;
-    if (threshold[1] == 0u || threshold[1] > threshold[0]) return false;  // no detector takes it
+    const class_limits* limits = &limits_of(image)[label];
+    // No detector takes others.
+    if (limits->release == 0u || limits->release > limits->threshold) return false;
   }
   return true;
 }
@@ -212,8 +221,8 @@ static void use(const uint8_t* image) {
 static void take_thresholds(void) {
   state.detector = m3net_detector_defaults;
   for (uint32_t label = 0; state.image != NULL && label < CLASSES; ++label) {
-    state.detector.classes[label].threshold = thresholds_of(state.image)[2u * label];
-    state.detector.classes[label].release = thresholds_of(state.image)[2u * label + 1u];
+    state.detector.classes[label].threshold = limits_of(state.image)[label].threshold;
+    state.detector.classes[label].release = limits_of(state.image)[label].release;
   }
 }
 

@@ -73,6 +73,7 @@ static void begin(m3net_monitor* monitor, const char* number) {
 
 static m3net_status commit(m3net_monitor* monitor) {
   if (monitor->load != M3NET_LOAD_MODEL) return M3NET_ERROR_ARGUMENT;
+  m3net_live_stop(monitor->live);
   m3net_monitor_forget_input(monitor);
   monitor->has_result = false;
   return m3net_model_slots_commit(monitor->recognizer->model);

@@ -17,9 +17,18 @@ from single_operators import MAKERS
 
 from m3net_tf.compiler.emit import CSource, emit
 from m3net_tf.compiler.goals import CYCLES, Goal
-from m3net_tf.compiler.host import HostNetwork, build_host, engine_folder, engine_sources
+from m3net_tf.compiler.host import (
+    WARNINGS,
+    HostNetwork,
+    HostStream,
+    build_host,
+    build_streams,
+    engine_folder,
+    engine_sources,
+)
 from m3net_tf.compiler.network import CompiledNetwork, compile_network
 from m3net_tf.compiler.parts import part_bytes
+from m3net_tf.compiler.streaming.network import stream_network
 from m3net_tf.networks.pretrained import FOLDER
 from m3net_tf.runtime.metadata import network_of
 
@@ -56,7 +65,7 @@ def test_each_operator_gives_the_same_bytes(
     networks: dict[str, CompiledNetwork], folder: Path, tmp_path: Path
 ):
     library = folder / "apart.so"
-    options = ["-std=c11", "-O1", "-fPIC", "-shared", f"-I{engine_folder()}"]
+    options = ["-std=c11", "-O1", "-fPIC", "-shared", *WARNINGS, f"-I{engine_folder()}"]
     subprocess.run(
         ["gcc", *options, folder / "all.c", *engine_sources(), "-o", library], check=True
     )
@@ -72,6 +81,34 @@ def test_each_operator_gives_the_same_bytes(
             ]
             for ours, theirs in zip(apart.run(*inputs), usual.run(*inputs), strict=True):
                 np.testing.assert_array_equal(ours, theirs, err_msg=name)
+
+
+def test_a_stream_shares_its_parts_with_the_window(keywords: bytes, tmp_path: Path):
+    stream = stream_network(keywords, axis=2, hop=2, goal=APART)
+    window = compile_network(keywords, goal=APART)
+    source = emit(dataclasses.replace(window, stream=stream), "one", apart=True)
+    weights = {len(emit(each, "one", apart=True).parts) for each in (window, stream)}
+    assert len(source.parts) < sum(weights)
+    source.write(tmp_path, "one")
+    library = tmp_path / "one.so"
+    options = ["-std=c11", "-O1", "-fPIC", "-shared", *WARNINGS, f"-I{engine_folder()}"]
+    subprocess.run(
+        ["gcc", *options, tmp_path / "one.c", *engine_sources(), "-o", library], check=True
+    )
+    apart = HostStream(ctypes.CDLL(str(library)), "one_stream", stream)
+    usual = build_streams({"usual": stream}, tmp_path / "usual")["usual"]
+    shape = list(stream.graph.inputs[0].shape)
+    shape[2] = 2
+    rng = np.random.default_rng(1)
+    whole = 0
+    for _ in range(stream.push.needed + 2):
+        frames = rng.integers(-128, 128, shape).astype(np.int8)
+        ours, theirs = apart.push(frames), usual.push(frames)
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            np.testing.assert_array_equal(ours[0], theirs[0])
+            whole += 1
+    assert whole == 3
 
 
 def test_parts_are_the_bytes_of_the_target(sources: dict[str, CSource], folder: Path):

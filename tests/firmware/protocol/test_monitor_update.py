@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,10 +14,12 @@ import pytest
 from firmware_helpers import run_tool
 from monitor_host import CLASSES, behind_pty, build_monitor, expected_output
 from refusals import refuses
+from typer.testing import CliRunner
 
 from m3net_tf.boards.device import Device, open_port
 from m3net_tf.boards.device.messages import BoardError
 from m3net_tf.boards.device.updating import image_for, return_to_former, slots_of, update
+from m3net_tf.cli.app import app
 from m3net_tf.export.model_image import known_features, pack_image
 from m3net_tf.system.errors import FirmwareError, ModelError
 
@@ -26,10 +29,19 @@ WEIGHTS = 397  # of firmware/host/model.c
 FEATURES = known_features(40 * 49).reshape(40, 49)
 
 
-def image_of(added: int, structure: str = STRUCTURE, test_crc: int | None = None) -> bytes:
+def image_of(
+    added: int,
+    structure: str = STRUCTURE,
+    test_crc: int | None = None,
+    sha256: str | None = None,
+) -> bytes:
     """A model that adds a number to each sum of firmware/host/model.c."""
     parts = [b"\1" * WEIGHTS, added.to_bytes(4, "little")]
-    texts = (f"model{added}", f"{added:064x}", *(f"name{label}" for label in range(CLASSES)))
+    texts = (
+        f"model{added}",
+        sha256 or f"{added:064x}",
+        *(f"name{label}" for label in range(CLASSES)),
+    )
     crc = zlib.crc32(scores_of(added).tobytes()) if test_crc is None else test_crc
     return pack_image(PORTABLE, structure, [(50_000, 40_000)] * CLASSES, texts, parts, crc)
 
@@ -135,6 +147,7 @@ def test_blocks_that_do_not_fit_are_refused(device: Device):
         (image_of(640, test_crc=1), "self_test"),
         (image_of(640)[:-1] + b"\7", "image"),
         (image_of(640).ljust(100_000, b"\0"), "room"),
+        (image_of(640, sha256="ab"), "image"),
     ],
 )
 def test_the_board_refuses_and_keeps_its_model(device: Device, image: bytes, code: str):
@@ -173,6 +186,23 @@ def test_files_for_other_boards_are_refused_before_they_are_sent(device: Device,
         file.write_bytes(content)
         with refuses(error, str(file)):
             image_for(device, tmp_path, file)
+
+
+def test_the_command_updates_and_returns(updatable_host: Path, tmp_path: Path):
+    files = [tmp_path / f"{added}.m3net-model" for added in (640, 1280)]
+    for file, added in zip(files, (640, 1280), strict=True):
+        file.write_bytes(image_of(added))
+    with behind_pty(updatable_host) as path:
+
+        def answer(*words: str | Path) -> dict[str, str]:
+            command = ["device", "update", path, "--run", tmp_path, "--json", *words]
+            result = CliRunner().invoke(app, [*map(str, command)])
+            assert result.exit_code == 0, result.output
+            return json.loads(result.stdout)
+
+        assert answer("--image", files[0])["active"] == "0"
+        assert answer("--image", files[1])["sha256"] == f"{1280:064x}"
+        assert answer("--back")["sha256"] == f"{640:064x}"
 
 
 def test_a_board_without_slots_says_so(monitor_host: Path):
