@@ -17,7 +17,7 @@
 #define PART_ALIGNMENT 16u
 
 // A slot starts with room for marks; an image follows. A mark says which model the next start
-// takes: the one of its slot, or the firmware's own. The newest whole mark of all counts.
+// takes: the one of its slot, or the firmware's own. The newest whole mark of this firmware counts.
 #define MARKS 8u
 #define MARK_BYTES M3NET_STORAGE_MAX_WORD_BYTES  // whole words of every storage
 #define HEAD_BYTES (MARKS * MARK_BYTES)
@@ -27,6 +27,7 @@ typedef struct {
   uint32_t format;
   uint32_t crc;  // of all that follows
   uint32_t number;
+  uint32_t firmware;  // whose mark it is
   uint32_t model;
   uint32_t image_crc;  // 0 for the firmware's own model
 } mark;
@@ -141,6 +142,13 @@ static m3net_status check(uint32_t slot, m3net_model_image* head) {
 
 // --- marks -------------------------------------------------------------------------------------
 
+// Identity of the firmware's own model and detector. Another firmware starts with its own model.
+static uint32_t firmware(void) {
+  static const char sha256[] = M3NET_MODEL_SHA256;
+  const uint32_t crc = m3net_crc32(0, sha256, sizeof(sha256) - 1u);
+  return m3net_crc32(crc, &m3net_detector_defaults, sizeof(m3net_detector_defaults));
+}
+
 static uint32_t crc_of(const mark* one) {
   return m3net_crc32(0, &one->number, sizeof(*one) - offsetof(mark, number));
 }
@@ -148,7 +156,7 @@ static uint32_t crc_of(const mark* one) {
 static bool read_mark(uint32_t slot, uint32_t place, mark* one) {
   return m3net_board_storage_read(slot_offset(slot) + place * MARK_BYTES, one, sizeof(*one)) ==
              M3NET_OK &&
-         one->format == MARK_FORMAT && one->crc == crc_of(one) &&
+         one->format == MARK_FORMAT && one->crc == crc_of(one) && one->firmware == firmware() &&
          (one->model == slot || one->model == M3NET_MODEL_OWN);
 }
 
@@ -167,6 +175,18 @@ static uint32_t newest_mark(uint32_t limit, mark* newest) {
     }
   }
   return found;
+}
+
+// Whether a slot holds a whole model that a start once took.
+static bool holds_former(uint32_t slot, m3net_model_image* head) {
+  if (check(slot, head) != M3NET_OK) return false;
+  for (uint32_t place = 0; place < MARKS; ++place) {
+    mark one;
+    if (read_mark(slot, place, &one) && one.model == slot && one.image_crc == head->crc) {
+      return true;
+    }
+  }
+  return false;
 }
 
 static bool is_erased(uint32_t offset, uint32_t bytes) {
@@ -193,8 +213,11 @@ static m3net_status write_words(uint32_t offset, const uint8_t* bytes, uint32_t 
 
 // Makes a model the next start's by a mark in a slot. What a power cut left of a mark stays there.
 static m3net_status write_mark(uint32_t slot, uint32_t model, uint32_t image_crc) {
-  mark one = {.format = MARK_FORMAT, .model = model, .image_crc = image_crc};
-  one.number = state.number + 1u;
+  mark one = {.format = MARK_FORMAT,
+              .number = state.number + 1u,
+              .firmware = firmware(),
+              .model = model,
+              .image_crc = image_crc};
   one.crc = crc_of(&one);
   m3net_status status = M3NET_ERROR_FULL;
   for (uint32_t place = 0; place < MARKS; ++place) {
@@ -348,10 +371,8 @@ uint32_t m3net_model_slots_former(void) {
   if (state.next != state.active) return state.active;
   m3net_model_image head;
   const uint32_t other = state.active == 0u ? 1u : 0u;
-  return state.active != M3NET_MODEL_OWN && other != state.updated &&
-                 check(other, &head) == M3NET_OK
-             ? other
-             : M3NET_MODEL_OWN;
+  const bool returns = state.active != M3NET_MODEL_OWN && holds_former(other, &head);
+  return returns ? other : M3NET_MODEL_OWN;
 }
 
 m3net_status m3net_model_slots_return(void) {
@@ -359,8 +380,7 @@ m3net_status m3net_model_slots_return(void) {
   if (former == state.next) return M3NET_ERROR_ARGUMENT;
   if (former == M3NET_MODEL_OWN) return write_mark(state.marked, former, 0);
   m3net_model_image head;
-  const m3net_status status = check(former, &head);
-  return status == M3NET_OK ? write_mark(former, former, head.crc) : status;
+  return holds_former(former, &head) ? write_mark(former, former, head.crc) : M3NET_ERROR_CRC;
 }
 
 #endif  // M3NET_CAN_UPDATE

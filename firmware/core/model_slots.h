@@ -52,7 +52,7 @@ const uint8_t* m3net_model_slots_structure(void);
 /// Most bytes of an image.
 uint32_t m3net_model_slots_room(void);
 
-/// Finds the model to use: the newest whole one of those that were taken, else the firmware's own.
+/// Finds the model to use: the newest whole one of those that this firmware took, else its own.
 /// Call it once at start, before m3net_recognizer_init().
 void m3net_model_slots_start(void);
 

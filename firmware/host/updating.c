@@ -25,6 +25,8 @@
 #define MOST_BYTES 2048u
 #define BLOCK 256u
 #define PARTS 2u
+#define MARKS 8u
+#define MARK_WORDS 6u  // format, CRC, number, firmware, model, image
 
 typedef struct {
   _Alignas(16) uint8_t bytes[MOST_BYTES];
@@ -284,6 +286,25 @@ static m3net_status send_changed(uint32_t offset, uint8_t bits) {
   return send(&changed);
 }
 
+// Makes the marks of a slot another firmware's.
+static void disown(uint32_t slot) {
+  const m3net_storage* storage = &m3net_board_storage;
+  const uint32_t start =
+      storage->sector_bytes * (storage->sector_count + slot * m3net_board_slots.sectors);
+  for (uint32_t place = 0; place < MARKS; ++place) {
+    uint32_t before[MARK_WORDS], after[MARK_WORDS];
+    const uint32_t offset = start + place * M3NET_STORAGE_MAX_WORD_BYTES;
+    (void)m3net_board_storage_read(offset, before, sizeof(before));
+    memcpy(after, before, sizeof(after));
+    after[3] ^= 1u;
+    after[1] = m3net_crc32(0, &after[2], sizeof(after) - 2u * sizeof(after[0]));
+    for (uint32_t i = 0; i < sizeof(before); ++i) {
+      const uint8_t bits = (uint8_t)(((uint8_t*)before)[i] ^ ((uint8_t*)after)[i]);
+      host_storage_damage(offset + i, bits);
+    }
+  }
+}
+
 static int refuse(void) {
   static image sent;
   (void)start();
@@ -323,7 +344,15 @@ static int refuse(void) {
   print("back from a slot that was begun anew",
         send_changed(0, 1) == M3NET_OK ? M3NET_OK : m3net_model_slots_return());
   print("a model again", change(4));
+  (void)send_changed(offsetof(m3net_model_image, test_crc), 1);
+  print("back to one that failed its test", m3net_model_slots_return());
+  print("the same model again", change(4));
   print("another one", change(5));
+  host_storage_keep();
+  for (uint32_t slot = 0; slot < M3NET_MODEL_SLOTS; ++slot) disown(slot);
+  print("marks of another firmware", M3NET_OK);
+  host_storage_restore();
+  (void)start();
   for (uint32_t i = 0; i < 14u; ++i) (void)(change(RETURN) == M3NET_OK && start() != DAMAGED);
   print("back too often", change(RETURN));
   return 0;

@@ -13,7 +13,7 @@ from monitor_host import build_monitor
 
 RANDOM_CUTS = 500
 UPDATES, RETURNS = 4, 2
-SECTOR_BYTES, MARK_BYTES = 256, 20
+SECTOR_BYTES, MARK_BYTES = 256, 24
 
 
 @pytest.fixture(scope="module", params=[4, 32])
@@ -74,6 +74,9 @@ def test_what_must_not_be_taken_or_done(run):
         "back before the restart: ok, then 2",
         "back from a slot that was begun anew: ok, then 0",
         "a model again: ok, then 4",
+        "back to one that failed its test: ok, then 0",
+        "the same model again: ok, then 4",
         "another one: ok, then 5",
+        "marks of another firmware: ok, then 0",
         "back too often: full, then 5",
     ]
