@@ -63,24 +63,42 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
     return export
 
 
-@pytest.fixture()
+#: A board for each order of weights.
+ORDERS = (
+    BOARD,
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("mps2_an385", "mps3_an547")),
+    pytest.param("qemu_riscv32", marks=pytest.mark.slow),
+)
+
+
+@pytest.fixture(params=ORDERS)
 def board(
-    exported: Callable[..., Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported: Callable[..., Bundle],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Device]:
-    """A board with the model of seed 1, and a storage in the SSRAM, which outlasts a reset."""
-    if reason := why_no_emulation(BOARD):
+    """A board with the model of seed 1, and a storage in the memory that stands for its flash.
+
+    This memory outlasts a reset.
+    """
+    name = request.param
+    if reason := why_no_emulation(name):
         skip_or_fail(reason)
-    storage = boards.Storage(start=0x3F_F800, sector_bytes=0x400, sectors=2, word_bytes=4)
-    facts = dataclasses.replace(boards.load_board(BOARD), storage=storage)
+    usual = boards.load_board(name)
+    flash = usual.memory["flash"]
+    middle = flash.start + flash.bytes // 2
+    storage = boards.Storage(start=middle, sector_bytes=0x400, sectors=2, word_bytes=4)
+    facts = dataclasses.replace(usual, storage=storage)
     monkeypatch.setattr(build, "load_board", lambda _: facts)
     app = shutil.copytree(FIRMWARE_DIR / "app", tmp_path / "app")
     shutil.copy(APPS / "ram_flash" / "ram_flash.c", app)
     bundle = exported(1)
     code = bundle.code()
     image = build.build_compiled(
-        bundle.folder, bundle.c_model, BOARD, tmp_path / "build", code, app_dir=app
+        bundle.folder, bundle.c_model, name, tmp_path / "build", code, app_dir=app
     )
-    with Device(open_port(f"qemu:{BOARD}", firmware=lambda _: image.elf)) as device:
+    with Device(open_port(f"qemu:{name}", firmware=lambda _: image.elf)) as device:
         yield device
 
 
