@@ -18,6 +18,7 @@
 
 // A slot starts with room for marks; an image follows. A mark says which model the next start
 // takes: the one of its slot, or the firmware's own. The newest whole mark of this firmware counts.
+// An update erases a slot's marks before its image.
 #define MARKS 8u
 #define MARK_BYTES M3NET_STORAGE_MAX_WORD_BYTES  // whole words of every storage
 #define HEAD_BYTES (MARKS * MARK_BYTES)
@@ -29,7 +30,6 @@ typedef struct {
   uint32_t number;
   uint32_t firmware;  // whose mark it is
   uint32_t model;
-  uint32_t image_crc;  // 0 for the firmware's own model
 } mark;
 
 static const uint8_t structure[M3NET_MODEL_STRUCTURE_BYTES] = M3NET_MODEL_STRUCTURE;
@@ -178,13 +178,12 @@ static uint32_t newest_mark(uint32_t limit, mark* newest) {
 }
 
 // Whether a slot holds a whole model that a start once took.
-static bool holds_former(uint32_t slot, m3net_model_image* head) {
-  if (check(slot, head) != M3NET_OK) return false;
+static bool holds_former(uint32_t slot) {
+  m3net_model_image head;
+  if (check(slot, &head) != M3NET_OK) return false;
   for (uint32_t place = 0; place < MARKS; ++place) {
     mark one;
-    if (read_mark(slot, place, &one) && one.model == slot && one.image_crc == head->crc) {
-      return true;
-    }
+    if (read_mark(slot, place, &one) && one.model == slot) return true;
   }
   return false;
 }
@@ -212,12 +211,9 @@ static m3net_status write_words(uint32_t offset, const uint8_t* bytes, uint32_t 
 }
 
 // Makes a model the next start's by a mark in a slot. What a power cut left of a mark stays there.
-static m3net_status write_mark(uint32_t slot, uint32_t model, uint32_t image_crc) {
-  mark one = {.format = MARK_FORMAT,
-              .number = state.number + 1u,
-              .firmware = firmware(),
-              .model = model,
-              .image_crc = image_crc};
+static m3net_status write_mark(uint32_t slot, uint32_t model) {
+  mark one = {
+      .format = MARK_FORMAT, .number = state.number + 1u, .firmware = firmware(), .model = model};
   one.crc = crc_of(&one);
   m3net_status status = M3NET_ERROR_FULL;
   for (uint32_t place = 0; place < MARKS; ++place) {
@@ -260,8 +256,7 @@ void m3net_model_slots_start(void) {
        limit = one.number) {
     if (state.number == 0u) state.number = one.number;
     m3net_model_image head;
-    if (one.model == M3NET_MODEL_OWN ||
-        (check(slot, &head) == M3NET_OK && head.crc == one.image_crc)) {
+    if (one.model == M3NET_MODEL_OWN || check(slot, &head) == M3NET_OK) {
       state.marked = slot;
       state.active = one.model;
       break;
@@ -364,23 +359,21 @@ m3net_status m3net_model_slots_commit(m3net_model* model) {
   }
   if (status != M3NET_OK) return status;
   state.updated = NOBODY;
-  return write_mark(slot, slot, head.crc);
+  return write_mark(slot, slot);
 }
 
 uint32_t m3net_model_slots_former(void) {
   if (state.next != state.active) return state.active;
-  m3net_model_image head;
   const uint32_t other = state.active == 0u ? 1u : 0u;
-  const bool returns = state.active != M3NET_MODEL_OWN && holds_former(other, &head);
+  const bool returns = state.active != M3NET_MODEL_OWN && holds_former(other);
   return returns ? other : M3NET_MODEL_OWN;
 }
 
 m3net_status m3net_model_slots_return(void) {
   const uint32_t former = m3net_model_slots_former();
   if (former == state.next) return M3NET_ERROR_ARGUMENT;
-  if (former == M3NET_MODEL_OWN) return write_mark(state.marked, former, 0);
-  m3net_model_image head;
-  return holds_former(former, &head) ? write_mark(former, former, head.crc) : M3NET_ERROR_CRC;
+  if (former == M3NET_MODEL_OWN) return write_mark(state.marked, former);
+  return write_mark(former, former);
 }
 
 #endif  // M3NET_CAN_UPDATE

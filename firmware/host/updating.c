@@ -25,8 +25,9 @@
 #define MOST_BYTES 2048u
 #define BLOCK 256u
 #define PARTS 2u
+#define FIRST_OFFSET (sizeof(m3net_model_image) + 4u * CLASSES)  // place of the first part's
 #define MARKS 8u
-#define MARK_WORDS 6u  // format, CRC, number, firmware, model, image
+#define MARK_WORDS 5u  // format, CRC, number, firmware, model
 
 typedef struct {
   _Alignas(16) uint8_t bytes[MOST_BYTES];
@@ -269,6 +270,15 @@ static int mutate(uint32_t count, uint64_t seed) {
     if (start() != OWN || value_after(5) != 5u) return 1;
     host_storage_restore();
   }
+  // A bit of the mark is lost.
+  for (uint32_t at = 0; at < MARK_WORDS * sizeof(uint32_t); ++at) {
+    for (uint32_t bit = 0; bit < 8u; ++bit) {
+      host_storage_keep();
+      host_storage_damage(log + slot_bytes + at, (uint8_t)(1u << bit));
+      if (start() != 1u) return 1;
+      host_storage_restore();
+    }
+  }
   printf("refused=%u right=%u\n", refused, right);
   return 0;
 }
@@ -328,7 +338,13 @@ static int refuse(void) {
   print("a part more", send_changed(offsetof(m3net_model_image, part_count), 4));
   print("other scores", send_changed(offsetof(m3net_model_image, test_crc), 1));
   print("texts beyond the image", send_changed(offsetof(m3net_model_image, text_bytes) + 2, 1));
-  print("a part beyond the image", send_changed(sizeof(m3net_model_image) + 4 * CLASSES + 2, 1));
+  print("a part beyond the image", send_changed(FIRST_OFFSET + 2, 1));
+  make(&sent, 9);
+  memcpy(sent.bytes + FIRST_OFFSET, sent.bytes + FIRST_OFFSET + 4, 4);
+  set_crc(&sent);
+  m3net_model_slots_start();
+  print("a part whose end is beyond the image", send(&sent));
+  make(&sent, 2);
   print("a release above its threshold", send_changed(sizeof(m3net_model_image) + 3, 0x80));
   host_storage_worn = true;
   print("a worn storage", change(3));

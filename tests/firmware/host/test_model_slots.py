@@ -13,7 +13,7 @@ from monitor_host import build_monitor
 
 RANDOM_CUTS = 500
 UPDATES, RETURNS = 4, 2
-SECTOR_BYTES, MARK_BYTES = 256, 24
+SECTOR_BYTES, MARK_BYTES = 256, 20
 
 
 @pytest.fixture(scope="module", params=[4, 32])
@@ -68,6 +68,7 @@ def test_what_must_not_be_taken_or_done(run):
         "other scores: invoke, then 1",
         "texts beyond the image: model, then 1",
         "a part beyond the image: model, then 1",
+        "a part whose end is beyond the image: model, then 1",
         "a release above its threshold: model, then 1",
         "a worn storage: hardware, then 1",
         "a second model before the restart: argument, then 2",
