@@ -125,6 +125,7 @@ def test_a_model_is_not_an_input_of_the_network(device: Device):
         device.infer()
     assert device.request("model commit").last.fields["next"] == "0"
     assert slots_of(device)["active"] == "own"
+    np.testing.assert_array_equal(run(device), expected_output(FEATURES))  # until it restarts
 
 
 def test_blocks_that_do_not_fit_are_refused(device: Device):
@@ -155,6 +156,7 @@ def test_the_board_refuses_and_keeps_its_model(device: Device, image: bytes, cod
         update(device, image)
     assert caught.value.code == code
     assert slots_of(device)["next"] == "own"
+    np.testing.assert_array_equal(run(device), expected_output(FEATURES))
 
 
 def test_wrong_words_are_refused(device: Device):
