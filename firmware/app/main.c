@@ -9,7 +9,7 @@
 #include "eembc.h"
 #include "job.h"
 #include "live.h"
-#include "model.h"
+#include "model_slots.h"
 #include "monitor.h"
 #include "platform.h"
 #include "recognizer.h"
@@ -46,10 +46,9 @@ static void print_boot(void) {
   m3net_console_begin("boot board=");
   m3net_console_text(m3net_board_info.name);
   m3net_console_text(" model=");
-  m3net_console_text(M3NET_MODEL_NAME);
+  m3net_console_text(m3net_model_name());
   m3net_console_text(" sha256=");
-  const char sha256[] = M3NET_MODEL_SHA256;
-  m3net_board_write(sha256, sizeof(sha256) - 1 < 16 ? sizeof(sha256) - 1 : 16);
+  m3net_board_write(m3net_model_sha256(), 16);
   m3net_console_field("frames", M3NET_RING_INPUT_FRAMES);
   m3net_console_field("bins", M3NET_RING_INPUT_BINS);
   m3net_console_field("classes", M3NET_MODEL_CLASS_COUNT);
@@ -256,6 +255,7 @@ static void run_job_image(void) {
 int main(void) {
   m3net_board_init();
   (void)m3net_eembc_start_console();
+  m3net_model_slots_start();
   print_boot();
   m3net_status status = m3net_recognizer_init(&recognizer, arena.bytes, sizeof(arena.bytes));
   if (status != M3NET_OK) fail_init(status);

@@ -191,6 +191,42 @@ void m3net_model_push(m3net_model* model, const int8_t* columns) {
 
 #endif
 
+#ifdef M3NET_MODEL_UPDATABLE
+
+#include "weights.h"
+
+#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
+#define PARTS (M3NET_NETWORK_PARTS + M3NET_IMPORTANCE_PARTS)
+#else
+#define PARTS M3NET_NETWORK_PARTS
+#endif
+
+uint32_t m3net_model_layout(void) {
+  return M3NET_ENGINE_HELIUM ? 0u : M3NET_ENGINE_DSP ? 1u : M3NET_ENGINE_RV32 ? 2u : 3u;
+}
+
+uint32_t m3net_model_part_count(void) { return PARTS; }
+
+uint32_t m3net_model_part_bytes(uint32_t part) {
+#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
+  if (part >= M3NET_NETWORK_PARTS) return m3net_importance_part_bytes(part - M3NET_NETWORK_PARTS);
+#endif
+  return m3net_network_part_bytes(part);
+}
+
+void m3net_model_use(const uint8_t* image, const uint32_t* offsets) {
+  static const void* parts[PARTS];
+  for (uint32_t part = 0; image != NULL && part < PARTS; ++part) {
+    parts[part] = image + offsets[part];
+  }
+  m3net_network_use(image == NULL ? NULL : parts);
+#ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
+  m3net_importance_use(image == NULL ? NULL : parts + M3NET_NETWORK_PARTS);
+#endif
+}
+
+#endif  // M3NET_MODEL_UPDATABLE
+
 m3net_status m3net_model_profile(m3net_model* model, m3net_layer_report report, void* context) {
   profile.report = report;
   profile.context = context;

@@ -94,6 +94,27 @@ static inline void m3net_model_end_stream(m3net_model* model) { (void)model; }
 
 #endif
 
+#ifdef M3NET_MODEL_UPDATABLE  // an export whose constants are parts that can be exchanged
+
+/// Order of the weights in memory: 0 for Helium, 1 for the DSP extension, 2 for RISC-V of 32 bits,
+/// 3 for other targets.
+uint32_t m3net_model_layout(void);
+
+/// Number of the model's parts.
+uint32_t m3net_model_part_count(void);
+
+/// Bytes of a part.
+uint32_t m3net_model_part_bytes(uint32_t part);
+
+/// Makes all later runs read other parts, which must outlast them. It needs no model that was set
+/// up; a stream must have ended.
+///
+/// @param image    address of the bytes that hold the parts; null for the firmware's own.
+/// @param offsets  from `image` to each part, m3net_model_part_count() of them.
+void m3net_model_use(const uint8_t* image, const uint32_t* offsets);
+
+#endif
+
 /// Takes what one operator of the model cost.
 ///
 /// @param context  as given to m3net_model_profile().

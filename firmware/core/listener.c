@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "model_data.h"
 #include "platform.h"
 
 _Static_assert(M3NET_DETECTOR_CLASS_COUNT == (M3NET_PROTOTYPE_CLASSES > 0
@@ -17,7 +18,7 @@ m3net_status m3net_listener_init(m3net_listener* listener, m3net_classifier* cla
   if (listener == NULL || classifier == NULL) return M3NET_ERROR_ARGUMENT;
   memset(listener, 0, sizeof(*listener));
   listener->classifier = classifier;
-  return m3net_detector_init(&listener->detector, &m3net_detector_defaults);
+  return m3net_detector_init(&listener->detector, m3net_model_detector());
 }
 
 void m3net_listener_reset(m3net_listener* listener) {
@@ -31,7 +32,7 @@ m3net_prototype* m3net_listener_prototypes(m3net_listener* listener) {
 
 const char* m3net_listener_label(const m3net_listener* listener, uint32_t label) {
   if (M3NET_NORMAL_PROTOTYPES > 0) return "unusual";
-  if (M3NET_PROTOTYPE_SLOTS == 0) return m3net_model_labels[label];
+  if (M3NET_PROTOTYPE_SLOTS == 0) return m3net_model_label(label);
   const m3net_prototype* word = &listener->prototypes[label];
   return word->examples > 0u ? word->name : "-";
 }

@@ -46,6 +46,7 @@ typedef enum {
   M3NET_LOAD_NONE,
   M3NET_LOAD_FEATURES,
   M3NET_LOAD_PCM,
+  M3NET_LOAD_MODEL,
 } m3net_load_kind;
 
 /// A monitor; owned by the caller, set up by m3net_monitor_init().

@@ -2,6 +2,7 @@
 // The monitor's table of commands, and those that need neither stream nor input.
 
 #include "console.h"
+#include "model_data.h"
 #include "monitor_parts.h"
 #include "platform.h"
 #include "saved_thresholds.h"
@@ -36,8 +37,8 @@ static void command_version(m3net_monitor* monitor, const m3net_monitor_words* w
 static void command_info(m3net_monitor* monitor, const m3net_monitor_words* words) {
   (void)words;
   m3net_console_begin("model name=");
-  m3net_console_text(M3NET_MODEL_NAME);
-  m3net_monitor_text_field("sha256", M3NET_MODEL_SHA256);
+  m3net_console_text(m3net_model_name());
+  m3net_monitor_text_field("sha256", m3net_model_sha256());
   m3net_console_field("bytes", M3NET_MODEL_SIZE_BYTES);
   m3net_console_field("input_bytes", M3NET_MODEL_INPUT_BYTES);
   m3net_console_field("classes", M3NET_MODEL_CLASS_COUNT);
@@ -188,6 +189,9 @@ static const command commands[] = {
 #endif
 #if M3NET_NORMAL_PROTOTYPES > 0
     {"calibrate", 1, 1, m3net_monitor_calibrate, "calibrate"},
+#endif
+#if M3NET_CAN_UPDATE
+    {"model", 1, 3, m3net_monitor_model, "model [begin BYTES|commit|abort|return]"},
 #endif
     {"record", 2, 2, m3net_monitor_record, "record SAMPLES"},
     {"read", 3, 3, m3net_monitor_read, "read OFFSET BYTES"},

@@ -5,6 +5,7 @@
 
 #include "console.h"
 #include "crc32.h"
+#include "model_data.h"
 #include "monitor_parts.h"
 #include "platform.h"
 
@@ -19,7 +20,8 @@ void m3net_monitor_forget_input(m3net_monitor* monitor) {
 }
 
 bool m3net_monitor_has_input(const m3net_monitor* monitor) {
-  return monitor->load != M3NET_LOAD_NONE && monitor->next == monitor->load_bytes;
+  return monitor->load != M3NET_LOAD_NONE && monitor->load != M3NET_LOAD_MODEL &&
+         monitor->next == monitor->load_bytes;
 }
 
 void m3net_monitor_load(m3net_monitor* monitor, const m3net_monitor_words* words) {
@@ -111,13 +113,16 @@ static void take_samples(m3net_monitor* monitor, const uint8_t* bytes, uint32_t 
 // Takes the bytes of the next block, or answers why they do not fit.
 static m3net_status take_bytes(m3net_monitor* monitor, bool streaming) {
   const bool features = !streaming && monitor->load == M3NET_LOAD_FEATURES;
+  const bool model = M3NET_CAN_UPDATE && !streaming && monitor->load == M3NET_LOAD_MODEL;
   if ((!streaming && monitor->block_bytes > monitor->load_bytes - monitor->next) ||
-      (!features && monitor->block_bytes % 2u != 0u)) {
+      (!features && !model && monitor->block_bytes % 2u != 0u)) {
     m3net_monitor_error(monitor, "block_bytes",
                         "half a sample, or more than load announced: send the rest");
     return M3NET_ERROR_ARGUMENT;
   }
-  if (features) {
+  if (model) {
+    if (!m3net_monitor_take_model(monitor)) return M3NET_ERROR_HARDWARE;
+  } else if (features) {
     memcpy(monitor->buffer + monitor->next, monitor->block, monitor->block_bytes);
   } else {
     take_samples(monitor, monitor->block, monitor->block_bytes);

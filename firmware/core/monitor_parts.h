@@ -102,6 +102,14 @@ void m3net_monitor_forget(m3net_monitor* monitor, const m3net_monitor_words* wor
 /// The command `list`.
 void m3net_monitor_list(m3net_monitor* monitor, const m3net_monitor_words* words);
 
+// --- monitor_model.c: another model in the flash ----------------------------------------------
+
+/// The commands `model …`.
+void m3net_monitor_model(m3net_monitor* monitor, const m3net_monitor_words* words);
+
+/// Takes the next bytes of a model, or answers why not; returns whether it took them.
+bool m3net_monitor_take_model(m3net_monitor* monitor);
+
 // --- monitor_text.c: words in, answers out ---------------------------------------------------
 
 /// Splits a line at spaces and tabs; changes it.

@@ -150,6 +150,16 @@ m3net_status m3net_board_storage_erase(uint32_t sector);
 /// @return M3NET_OK, or M3NET_ERROR_HARDWARE.
 m3net_status m3net_board_storage_program(uint32_t offset, const void* word);
 
+/// Two slots for models (model_slots.h) that follow the storage's sectors, at the next offsets.
+typedef struct {
+  uint32_t sectors;      ///< Of each slot, of the storage's size.
+  const uint8_t* bytes;  ///< Address of the storage's first byte: slots are read in place.
+} m3net_slots;
+
+/// The slots. Boards without them do not define it, and leave out M3NET_HAS_SLOTS, which a build of
+/// an updatable export for a board with a storage defines.
+extern const m3net_slots m3net_board_slots;
+
 /// Holds interrupts back; returns the state for m3net_platform_unlock(). Calls may be nested.
 uint32_t m3net_platform_lock(void);
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "crc32.h"
-#include "model.h"
+#include "model_data.h"
 #include "platform.h"
 #include "record_log.h"
 
@@ -23,9 +23,8 @@ typedef struct {
 
 // The identity of the export.
 static uint32_t owner(void) {
-  static const char sha256[] = M3NET_MODEL_SHA256;
-  const uint32_t crc = m3net_crc32(0, sha256, sizeof(sha256) - 1u);
-  return m3net_crc32(crc, &m3net_detector_defaults, sizeof(m3net_detector_defaults));
+  const uint32_t crc = m3net_crc32(0, m3net_model_sha256(), M3NET_MODEL_SHA256_CHARACTERS);
+  return m3net_crc32(crc, m3net_model_detector(), sizeof(m3net_detector_config));
 }
 
 static bool find(m3net_record* record) {
@@ -64,7 +63,7 @@ static void copy_prototypes(m3net_prototype* to, const m3net_prototype* from) {
 static void set_exported(m3net_detector* detector, m3net_prototype* prototypes) {
   saved_state exported;
   memset(&exported, 0, sizeof(exported));
-  read_classes(&m3net_detector_defaults, &exported);
+  read_classes(m3net_model_detector(), &exported);
   (void)set_classes(detector, &exported);  // the detector was set up with these settings
   copy_prototypes(prototypes, exported.prototypes);
 }

@@ -23,3 +23,10 @@ const m3net_storage m3net_board_storage = {
     .word_bytes = BOARD_STORAGE_WORD_BYTES,
 };
 #endif
+
+#ifdef M3NET_HAS_SLOTS
+const m3net_slots m3net_board_slots = {
+    .sectors = BOARD_STORAGE_SLOT_SECTORS,
+    .bytes = (const uint8_t*)BOARD_STORAGE_BASE,
+};
+#endif

@@ -12,6 +12,7 @@
 
 #include "board.h"
 #include "crc32.h"
+#include "model_slots.h"
 #include "platform.h"
 #include "random.h"
 #include "storage.h"
@@ -34,6 +35,7 @@ static int fail(const char* text) {
 
 static bool start(void) {
   buffer = buffer == NULL ? malloc(BUFFER_BYTES) : buffer;
+  m3net_model_slots_start();
   if (buffer == NULL || m3net_recognizer_init(&recognizer, arena, sizeof(arena)) != M3NET_OK ||
       m3net_live_init(&live, &recognizer) != M3NET_OK) {
     return false;
@@ -142,6 +144,11 @@ static const char* const seeds[] = {
     "threshold",
     "save",
     "save clear",
+    "model",
+    "model begin 600",
+    "model commit",
+    "model abort",
+    "model return",
     "record 100",
     "read 0 256",
     "baud 9600",

@@ -16,10 +16,12 @@
 
 #define WORD M3NET_HOST_STORAGE_WORD_BYTES
 #define WORDS (256u / WORD)  // of a sector: a few records
-#define SECTORS 2u
+#define LOG_SECTORS 2u
+#define SLOT_SECTORS 8u
+#define SECTORS (LOG_SECTORS + 2u * SLOT_SECTORS)
 #define HAS_CHECK_BITS (WORD > 4)  // long words have them, and take one programming
 
-const m3net_storage m3net_board_storage = {WORDS * WORD, SECTORS, WORD};
+const m3net_storage m3net_board_storage = {WORDS * WORD, LOG_SECTORS, WORD};
 
 typedef enum { GOOD, WEAK, UNREADABLE } word_state;
 
@@ -28,7 +30,8 @@ typedef struct {
   word_state states[SECTORS][WORDS];
 } content;
 
-static content now, kept;
+static content now __attribute__((aligned(16))), kept;
+const m3net_slots m3net_board_slots = {SLOT_SECTORS, (const uint8_t*)now.bytes};
 uint32_t host_storage_steps;
 uint32_t host_storage_cut_step = HOST_NO_CUT;
 host_cut host_storage_cut;
@@ -53,6 +56,8 @@ void host_storage_blank(void) {
 void host_storage_keep(void) { kept = now; }
 
 void host_storage_restore(void) { now = kept; }
+
+void host_storage_damage(uint32_t offset, uint8_t bits) { ((uint8_t*)now.bytes)[offset] ^= bits; }
 
 // Whether the power fails in this step.
 static bool is_cut(void) { return host_storage_steps++ == host_storage_cut_step; }

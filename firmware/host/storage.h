@@ -31,6 +31,9 @@ extern bool host_storage_worn;
 /// Erases everything, and cuts nothing.
 void host_storage_blank(void);
 
+/// Changes bits of a byte, as radiation and age do.
+void host_storage_damage(uint32_t offset, uint8_t bits);
+
 /// Keeps the present content for host_storage_restore().
 void host_storage_keep(void);
 void host_storage_restore(void);

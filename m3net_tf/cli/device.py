@@ -192,6 +192,41 @@ def device_capture(
         say_json({"label": label, "files": [str(path) for path in paths]})
 
 
+@device_app.command("update")
+def device_update(
+    port: PortName,
+    image: Annotated[
+        Path | None,
+        typer.Option(help="File of m3net model image; default: the run's export as it is now."),
+    ] = None,
+    back: Annotated[
+        bool, typer.Option("--back", help="Return to the former model instead.")
+    ] = False,
+    run: DeviceRun = DEFAULT_RUN,
+    baud: Baud = DEFAULT_BAUD,
+    as_json: AsJson = False,
+) -> None:
+    """Exchange the board's model without a new firmware; it restarts with the new one.
+
+    The board's firmware is of an export with --updatable, and of the same network and settings.
+    """
+    from m3net_tf.boards.device.session import connect
+    from m3net_tf.boards.device.updating import image_for, return_to_former, update
+
+    log = progress_beside(as_json)
+    with connect(port, run, baud=baud, log=log) as device:
+        if back:
+            slots = return_to_former(device)
+        else:
+            slots = update(device, image_for(device, run, image), log)
+        facts = {**slots, "sha256": device.info().model.get("sha256", "")}
+    print_lines(
+        facts,
+        as_json,
+        lambda _: [f"the board runs model {facts['sha256'][:12]} (slot {facts['active']})"],
+    )
+
+
 Word = Annotated[str, typer.Argument(help="The word or sound, a name of at most 15 bytes.")]
 
 

@@ -19,6 +19,7 @@ from m3net_tf.cli.options import (
     LabelsOfFile,
     Optimise,
     RecipeOfFile,
+    Updatable,
     WeightsInRam,
     complete_runs,
     is_trained_network,
@@ -99,6 +100,7 @@ def export_command(
     ] = None,
     optimise: Optimise = DEFAULT_GOAL,
     weights_in_ram: WeightsInRam = 0,
+    updatable: Updatable = False,
     as_json: AsJson = False,
 ) -> None:
     """Quantise a trained run to int8, write everything that firmware needs, and certify it.
@@ -118,6 +120,8 @@ def export_command(
         if not layout:
             raise ConfigError("--name is for --layout: give both")
         check_prefix(name, layout)
+    if layout and updatable:
+        raise ConfigError("--updatable is for m3net firmware: a library has no slots for models")
     amplified = Gain.parse(gain) if gain else None
     log = progress_beside(as_json)
     source, folder = _export_source(model, out, data_dir)
@@ -148,7 +152,7 @@ def export_command(
             bundle = _export_run(source, folder, data_dir, engine, log, stream)
         if amplified:
             bundle.set_detector(bundle.detector.with_gain(amplified), log)
-        bundle.set_goal(optimise, weights_in_ram, log)
+        bundle.set_goal(optimise, weights_in_ram, log, updatable=updatable)
         certificate = _certified(bundle, board, folder, engine, log)
         layouts = [
             str(write_layout(bundle, each, folder / "layouts", name)) for each in layout or ()

@@ -10,8 +10,15 @@ import typer
 from rich.table import Table
 
 from m3net_tf.cli.app import model_app
-from m3net_tf.cli.options import AsJson, RunFolder
-from m3net_tf.cli.output import console, print_table, say, say_exactly, say_json
+from m3net_tf.cli.options import DEFAULT_BOARD, AsJson, Board, RunFolder
+from m3net_tf.cli.output import (
+    console,
+    print_lines,
+    print_table,
+    say,
+    say_exactly,
+    say_json,
+)
 from m3net_tf.networks.pretrained import CARD, CARD_TEXT, FOLDER, pretrained_names
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.extras import is_installed
@@ -210,6 +217,41 @@ def model_info(
     console.print(table)
     say(f"{facts['parameters']:,} parameters, {facts['macs']:,} MACs")
     say(facts["summary"])
+
+
+@model_app.command("image")
+def model_image(
+    run: RunFolder,
+    board: Board = DEFAULT_BOARD,
+    out: Annotated[
+        Path | None, typer.Option(help="The file; default: RUN/BOARD.m3net-model.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the model of an updatable export as a file, for m3net device update or your transport.
+
+    The export is of m3net export --updatable.
+    """
+    from m3net_tf.boards.builds.boards import load_board
+    from m3net_tf.export import Bundle
+    from m3net_tf.export.model_image import image_facts
+    from m3net_tf.export.model_image import model_image as image_of
+    from m3net_tf.system.artifacts import write_bytes
+
+    image = image_of(Bundle.load(run / "export"), load_board(board).weights)
+    path = out or run / f"{board}.m3net-model"
+    write_bytes(path, image)
+    layout, structure, sha256 = image_facts(image)
+    facts = {"file": str(path), "bytes": len(image), "sha256": sha256}
+    facts |= {"weights": layout, "structure": structure}
+    print_lines(
+        facts,
+        as_json,
+        lambda _: [
+            f"{path}: {len(image)} bytes, for firmware of structure {structure[:12]} on cores with "
+            f"weights in the order {layout}"
+        ],
+    )
 
 
 @model_app.command("pack")

@@ -96,6 +96,14 @@ WeightsInRam = Annotated[
         help="RAM for the weights that a run reads most (docs/reference/compile.md).",
     ),
 ]
+Updatable = Annotated[
+    bool,
+    typer.Option(
+        "--updatable",
+        help="Weights apart from the code, which m3net device update exchanges "
+        "(docs/reference/on_the_board.md).",
+    ),
+]
 EngineName = Annotated[
     Engine,
     typer.Option(

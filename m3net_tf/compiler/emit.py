@@ -2,35 +2,26 @@
 """Last stage: a compiled network as C source and header, the same bytes for the same input."""
 
 import dataclasses
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from m3net_tf.compiler.calls import Block, Call, View
 from m3net_tf.compiler.checksum import intact_declaration, intact_definition
+from m3net_tf.compiler.constants import LINE, Constants
 from m3net_tf.compiler.names import require_name
 from m3net_tf.compiler.network import CompiledNetwork, Push
+from m3net_tf.compiler.parts import Part, Parts
 from m3net_tf.compiler.stripes import LINE_MEMBERS, ROWS, Lines, Stage, Stripe, line_layer
-from m3net_tf.compiler.structures import (
-    ITEM_STRUCTURES,
-    TAPS,
-    Array,
-    ArrayKey,
-    Structure,
-    number_text,
-)
-from m3net_tf.compiler.weights import BLOCKS, WINOGRAD_BLOCK, winograd_items
+from m3net_tf.compiler.structures import Array, Structure
 from m3net_tf.system.artifacts import write_text
 from m3net_tf.system.csource import blocks, c_linkage, defines, float_literal, guarded, notice
 from m3net_tf.system.csource import string_literal as text_literal
 from m3net_tf.tflite.ends import end_notes
 from m3net_tf.tflite.graph import Tensor
 
-_LINE = 100
 _ORIGIN = "by m3net compile; do not edit"
 _INT16_SCRATCH = (
     "convolve",
@@ -59,10 +50,6 @@ _PUSH = (
     "/// that end there. Returns 1, or 0 as long as no whole window has been pushed since the",
     "/// reset: the outputs then mean nothing.",
 )
-_BLOCK_ITEMS = 16  # that a macro of weights takes at most
-_TAPS_END = "\n    M3NET_TAPS_END"
-
-Items = npt.NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +61,13 @@ class CSource:
         source: constants and the function.
         constant_bytes: flash of weights, channels, tables, constant tensors and layers on a core
             with the DSP extension; without the function that checks them.
+        parts: the constants that can be exchanged, in the order of their numbers.
     """
 
     header: str
     source: str
     constant_bytes: int
+    parts: tuple[Part, ...] = ()
 
     def write(self, folder: Path, name: str) -> None:
         """Write ``<name>.h`` and ``<name>.c``."""
@@ -86,7 +75,7 @@ class CSource:
         write_text(folder / f"{name}.c", self.source)
 
 
-def emit(network: CompiledNetwork, name: str, hook: str = "") -> CSource:
+def emit(network: CompiledNetwork, name: str, hook: str = "", *, apart: bool = False) -> CSource:
     """The C of a network, and of its stream by the name ``<name>_stream``.
 
     Args:
@@ -94,66 +83,67 @@ def emit(network: CompiledNetwork, name: str, hook: str = "") -> CSource:
         name: prefix of all names in C, and name of the files.
         hook: name of a C function ``void (const char *operation)`` to call after each kernel;
             the header declares it. '' for none.
+        apart: whether the constants are parts that can be exchanged (:mod:`.parts`).
 
     Raises:
         ConfigError: see :func:`m3net_tf.compiler.names.require_name`.
     """
     require_name(name)
-    constants = _Constants({*network.in_ram, *(network.stream.in_ram if network.stream else ())})
+    kind = Parts if apart else Constants
+    constants = kind({*network.in_ram, *(network.stream.in_ram if network.stream else ())})
     functions = _Writer(network, name, hook, constants).functions()
     if network.stream is not None:
-        stream = _Writer(network.stream, _stream_name(name), hook, constants)
+        stream = _Writer(network.stream, _stream_name(name), hook, constants, name)
         functions += stream.functions()
     top = notice(_ORIGIN, line_comments=True) + "\n"
     includes = f'#include "{name}.h"\n\n#include "{_ENGINE_HEADER}"'
     intact = intact_definition(name, constants.arrays)
+    facts, declarations, exchange = _facts_of(network, name), list[str](), list[str]()
+    parts: tuple[Part, ...] = ()
+    if isinstance(constants, Parts):
+        parts = tuple(constants.parts)
+        digest = constants.digest(functions, facts)
+        values = {**constants.facts(), "STRUCTURE": text_literal(digest)}
+        facts.append(defines(f"{name.upper()}_", values))
+        declarations, exchange = constants.declarations(name), constants.code(name)
     source = top + blocks(
-        includes, *constants.requirements(), *constants.definitions, *functions, intact
+        includes,
+        *constants.requirements(),
+        *constants.definitions,
+        *exchange,
+        *functions,
+        intact,
     )
-    return CSource(top + _header(network, name, hook), source, constants.size)
+    header = _header(network, name, hook, facts, declarations)
+    return CSource(top + header, source, constants.size, parts)
+
+
+def _facts_of(network: CompiledNetwork, name: str) -> list[str]:
+    """Macros of a network, and of its stream."""
+    facts = [_facts(network, name)]
+    if network.stream is not None:
+        facts.append(_facts(network.stream, _stream_name(name)))
+    return facts
 
 
 def _stream_name(name: str) -> str:
     return f"{name}_stream"
 
 
-@dataclasses.dataclass
-class _Constants:
-    """The constants of a source file.
-
-    Attributes:
-        in_ram: keys of arrays that lie in RAM.
-        known: names of arrays by their key.
-        layers: names of structures by type and content.
-        kinds: kinds of the structures, by their type in C.
-        arrays: arrays by name.
-        definitions: in C.
-        size: see :class:`CSource`.
-    """
-
-    in_ram: set[ArrayKey]
-    known: dict[ArrayKey, str] = dataclasses.field(default_factory=dict)
-    layers: dict[tuple[str, str], str] = dataclasses.field(default_factory=dict)
-    kinds: dict[str, type[Structure]] = dataclasses.field(default_factory=dict)
-    arrays: dict[str, Array] = dataclasses.field(default_factory=dict)
-    definitions: list[str] = dataclasses.field(default_factory=list)
-    size: int = 0
-
-    def requirements(self) -> list[str]:
-        """Lines that refuse to compile with an engine of other structures."""
-        conditions = [each for kind in self.kinds.values() for each in kind.requirements()]
-        lines = "\n".join(f"M3NET_REQUIRE({condition});" for condition in conditions)
-        return [lines] if lines else []
-
-
 class _Writer:
     """The functions of a network, and the constants that they need."""
 
     def __init__(
-        self, network: CompiledNetwork, name: str, hook: str, constants: _Constants
+        self,
+        network: CompiledNetwork,
+        name: str,
+        hook: str,
+        constants: Constants,
+        owner: str = "",
     ) -> None:
         self._network = network
         self._name = name
+        self._owner = owner or name  # whose constants they are
         self._hook = hook
         self._constants = constants
 
@@ -164,16 +154,31 @@ class _Writer:
         if network.push is not None:
             statements.append(f"  return {self.count_push(network.push)};")
         prototype = f"{_prototype(network, self._name)} {{"
-        compute = "\n".join([prototype, *(statements or ["  (void)arena;"]), "}"])
-        return [self.reset(), compute]
+        compute = [prototype, *self._prologue(statements), *(statements or ["  (void)arena;"])]
+        return [self.reset(), "\n".join([*compute, "}"])]
+
+    def _prologue(self, statements: list[str]) -> list[str]:
+        """What a function needs before statements that read parts."""
+        if not isinstance(self._constants, Parts) or "parts[" not in "".join(statements):
+            return []
+        return [self._constants.prologue(self._owner)]
+
+    def _value(self, value: int) -> str:
+        """A number that another training may change."""
+        if isinstance(self._constants, Parts):
+            return self._constants.value(self._name, value)
+        return str(value)
 
     def call(self, index: int, call: Call) -> str:
         """A comment, the kernel's call, and the hook's call if there is one."""
         if isinstance(call, Stripe):
             text = _StripeWriter(self, index, call).statement()
         else:
-            arguments = [self._argument(index, call, item) for item in call.arguments]
-            line = self.statement(2, call.function, arguments)
+            before: list[str] = []
+            arguments = [self._argument(index, call, item, before) for item in call.arguments]
+            line = self.statement(4 if before else 2, call.function, arguments)
+            if before:
+                line = "\n".join(["  {", *(f"    {each}" for each in before), line, "  }"])
             text = f"  // {index}: {_comment(call.comment)}\n{line}"
         if self._hook:
             text += f"\n  {self._hook}({text_literal(call.operator)});"
@@ -185,11 +190,11 @@ class _Writer:
         for state in self._network.states:
             place = self._network.plan.places[state.block]
             for value, count in state.start:
-                lines.append(f"  m3net_fill({value}, {count}, {_sum('arena', place)});")
+                start = self._value(value)
+                lines.append(f"  m3net_fill({start}, {count}, {_sum('arena', place)});")
                 place += count
-        return "\n".join(
-            [f"void {self._name}_reset(int8_t *arena) {{", *(lines or ["  (void)arena;"]), "}"]
-        )
+        start_text = f"void {self._name}_reset(int8_t *arena) {{"
+        return "\n".join([start_text, *self._prologue(lines), *(lines or ["  (void)arena;"]), "}"])
 
     def count_push(self, push: Push) -> str:
         """Expression that is true once a whole window has been pushed."""
@@ -200,15 +205,16 @@ class _Writer:
         """The call of a kernel."""
         prefix = f"{' ' * indent}m3net_{kernel}("
         line = prefix + ", ".join(arguments) + ");"
-        if len(line) > _LINE:
+        if len(line) > LINE:
             line = prefix + (",\n" + " " * len(prefix)).join(arguments) + ");"
         return line
 
-    def _argument(self, index: int, call: Call, item: Any) -> str:
+    def _argument(self, index: int, call: Call, item: Any, before: list[str]) -> str:
         if isinstance(item, int):
-            return str(item)
+            is_padding = call.kernel == "fill" and item is call.arguments[0]
+            return self._value(item) if is_padding else str(item)
         if isinstance(item, Structure):
-            return "&" + self.constant_layer(str(index), item)
+            return self.layer(str(index), item, "layer", before)
         if isinstance(item, Array):
             return self.array(item)
         if isinstance(item, Block):
@@ -231,40 +237,14 @@ class _Writer:
         return _sum("arena", self._network.plan.places[view.block] + view.offset)
 
     def array(self, array: Array) -> str:
-        """Name of an array; equal arrays are one."""
-        key, constants = array.key, self._constants
-        if key not in constants.known:
-            name = f"{self._name}_{array.label}_{len(constants.known)}"
-            constants.known[key] = name
-            constants.arrays[name] = array
-            if array.ctype in ITEM_STRUCTURES:
-                constants.kinds[array.ctype] = ITEM_STRUCTURES[array.ctype]
-            align = "M3NET_WORD_ALIGNED " if array.ctype in (*BLOCKS, *TAPS) else ""
-            align = "M3NET_LINE_ALIGNED " if array.ctype == WINOGRAD_BLOCK else align
-            place = "M3NET_IN_RAM " if key in constants.in_ram else ""
-            # The size of a layer's weights depends on the target.
-            size = "" if align else len(array.values)
-            constants.definitions.append(
-                f"{align}{place}static const {array.ctype} {name}[{size}] = "
-                f"{{\n{_items(array)}\n}};"
-            )
-            constants.size += array.size
-        return constants.known[key]
+        """Expression for an array."""
+        return self._constants.array(self._name, array)
 
-    def constant_layer(self, tag: str, layer: Structure) -> str:
-        """Name of a structure; equal structures are one."""
-        members = "\n".join(
-            _wrapped(f"    .{name} = {value},") for name, value in layer.members(self.array).items()
-        )
-        key = (layer.ctype, members)
-        constants = self._constants
-        if key not in constants.layers:
-            name = f"{self._name}_layer_{tag}"
-            constants.layers[key] = name
-            constants.definitions.append(f"static const {layer.ctype} {name} = {{\n{members}\n}};")
-            constants.kinds[layer.ctype] = type(layer)
-            constants.size += layer.device_bytes()
-        return constants.layers[key]
+    def layer(
+        self, tag: str, layer: Structure, local: str, before: list[str], *, changes: bool = False
+    ) -> str:
+        """Expression for the address of a structure; see :meth:`.Constants.layer`."""
+        return self._constants.layer(self._name, tag, layer, local, before, changes=changes)
 
 
 class _StripeWriter:
@@ -308,12 +288,10 @@ class _StripeWriter:
         """The ``case`` of a stage, with its comment."""
         call = stage.call
         layer = line_layer(stage, self._stripe.axis)
-        constant = self._writer.constant_layer(f"{self._index}_{number}", layer)
-        pointer = f"&{constant}"
+        moves = stage.windows[0].moves
+        pointer = self._layer(str(number), layer, changes=moves)
         after = list[str]()
-        if stage.windows[0].moves:
-            pointer = f"&layer_{number}"
-            self._layers.append(f"    {layer.ctype} layer_{number} = {constant};")
+        if moves:
             after.append(self._next_line(number, stage))
         sources = [self._source(number, place, stage, after) for place in range(len(stage.sources))]
         if stage.sums is not None:
@@ -328,6 +306,13 @@ class _StripeWriter:
             run = self._writer.statement(10, call.function, arguments)
         return [_comment(call.comment), run, *after]
 
+    def _layer(self, tag: str, layer: Structure, *, changes: bool) -> str:
+        before: list[str] = []
+        name, local = f"{self._index}_{tag}", f"layer_{tag}"
+        pointer = self._writer.layer(name, layer, local, before, changes=changes)
+        self._layers += [f"    {each}" for each in before]
+        return pointer
+
     def _argument(self, call: Call, item: object, views: Iterator[str]) -> str:
         if isinstance(item, View):
             return next(views)
@@ -339,8 +324,8 @@ class _StripeWriter:
     def _average(self, stage: Stage, sums: Block) -> list[str]:
         """The ``case`` that divides the sums, once all lines are added."""
         layer = line_layer(stage, self._stripe.axis)
-        constant = self._writer.constant_layer(f"{self._index}_average", layer)
-        arguments = [f"&{constant}", self._writer.scratch("average_lines", sums)]
+        pointer = self._layer("average", layer, changes=False)
+        arguments = [pointer, self._writer.scratch("average_lines", sums)]
         arguments.append(self._writer.place(stage.target.view))
         return ["averages", self._writer.statement(10, "average_lines", arguments)]
 
@@ -390,74 +375,10 @@ class _StripeWriter:
         return f"{address} + {counter}"
 
 
-def _wrapped(line: str) -> str:
-    """A long line, broken at spaces."""
-    return textwrap.fill(
-        line, _LINE, subsequent_indent=" " * 8, break_long_words=False, break_on_hyphens=False
-    )
-
-
 def _sum(base: str, offset: int) -> str:
     if offset == 0:
         return base
     return f"{base} + {offset}" if offset > 0 else f"{base} - {-offset}"
-
-
-def _items(array: Array) -> str:
-    """Items of an array, wrapped."""
-    values = array.values
-    if array.ctype == WINOGRAD_BLOCK:
-        return _winograd_text(values)
-    if array.ctype in BLOCKS:
-        macro = f"{array.ctype.upper()}S"
-        return "\n".join(line for group in values for line in _block_lines(macro, group))
-    if array.ctype in TAPS:
-        taps = (line for group in values for line in _tap_lines(array.ctype, group))
-        return "\n".join(taps) + _TAPS_END
-    if values.ndim == 2:
-        return "\n".join("    {" + ", ".join(number_text(v) for v in row) + "}," for row in values)
-    lines, line = [], "   "
-    for value in values:
-        text = f" {number_text(value)},"
-        if len(line) + len(text) > _LINE:
-            lines.append(line)
-            line = "   "
-        line += text
-    return "\n".join([*lines, line])
-
-
-def _winograd_text(values: Items) -> str:
-    """Weights in both forms, of which the target takes one."""
-    rows = winograd_items(values).reshape(-1, 3, 16)
-    lines = ["#if M3NET_ENGINE_WINOGRAD"]
-    for row in rows:
-        parts = [", ".join(map(str, part)) for part in row]
-        lines += [f"    {{{{{parts[0]},", f"      {parts[1]},", f"      {parts[2]}}}}},"]
-    lines.append("#else")
-    lines += [line for group in values for line in _block_lines("M3NET_BLOCKS", group)]
-    return "\n".join([*lines, "#endif"])
-
-
-def _block_lines(macro: str, group: Items) -> list[str]:
-    """Weights of a group of channels, shape (4, items): a macro for up to 16 items."""
-    lines = []
-    for start in range(0, group.shape[1], _BLOCK_ITEMS):
-        part = group[:, start : start + _BLOCK_ITEMS]
-        lines += _macro_lines(f"{macro}_{part.shape[1]}", part)
-    return lines
-
-
-def _macro_lines(macro: str, rows: Items) -> list[str]:
-    texts = [" " * 8 + ", ".join(map(str, row)) for row in rows]
-    return [f"    {macro}(", *(f"{text}," for text in texts[:-1]), f"{texts[-1]}),"]
-
-
-def _tap_lines(ctype: str, group: Items) -> list[str]:
-    """Weights of a group of channels, shape (4, taps): a macro for two taps, or for all."""
-    if ctype != TAPS[0]:
-        return _macro_lines(f"{ctype.upper()}S", group)
-    pairs = (group[:, start : start + 2] for start in range(0, group.shape[1], 2))
-    return [f"    M3NET_TAPS({', '.join(map(str, pair.reshape(-1)))})," for pair in pairs]
 
 
 def _comment(text: str) -> str:
@@ -467,15 +388,14 @@ def _comment(text: str) -> str:
     )
 
 
-def _header(network: CompiledNetwork, name: str, hook: str) -> str:
+def _header(
+    network: CompiledNetwork, name: str, hook: str, facts: list[str], further: list[str]
+) -> str:
     notes = end_notes(network.graph)
-    parts = [_facts(network, name)]
     declaration = _declaration(network, name)
     if network.stream is not None:
-        stream = _stream_name(name)
-        parts.append(_facts(network.stream, stream))
-        declaration += ["", *_declaration(network.stream, stream)]
-    declaration += ["", intact_declaration(name)]
+        declaration += ["", *_declaration(network.stream, _stream_name(name))]
+    declaration += ["", intact_declaration(name), *further]
     if hook:
         declaration += [
             "",
@@ -485,7 +405,7 @@ def _header(network: CompiledNetwork, name: str, hook: str) -> str:
     return guarded(
         f"{name.upper()}_H_",
         "#include <stddef.h>\n#include <stdint.h>",
-        "\n".join([*(f"// {_comment(line)}." for line in notes), *parts]),
+        "\n".join([*(f"// {_comment(line)}." for line in notes), *facts]),
         c_linkage(["\n".join(declaration)]),
         name_guard_at_end=True,
     )

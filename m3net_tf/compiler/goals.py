@@ -24,6 +24,8 @@ class Goal:
         ram_bytes: RAM that constants of convolutions may take, where flash makes the core wait.
         winograd_bytes: flash that the weights of :mod:`.winograd` may take more than others.
         most_grown: part of the arena by which it may grow for that.
+        apart: whether constants are parts that can be exchanged (:mod:`.parts`), so that no layer
+            may lose channels for its weights.
     """
 
     least_saved: float = 0.1
@@ -33,6 +35,7 @@ class Goal:
     ram_bytes: int = 0
     winograd_bytes: int = 256 << 10
     most_grown: float = 0.05
+    apart: bool = False
 
 
 GOALS: Mapping[GoalName, Goal] = {
@@ -46,6 +49,6 @@ own; with ``ram`` as many as make the arena smaller.
 CYCLES = GOALS[DEFAULT_GOAL]
 
 
-def goal_of(name: GoalName, ram_bytes: int) -> Goal:
+def goal_of(name: GoalName, ram_bytes: int, *, apart: bool = False) -> Goal:
     """A goal by its name, with RAM for weights."""
-    return dataclasses.replace(GOALS[name], ram_bytes=ram_bytes)
+    return dataclasses.replace(GOALS[name], ram_bytes=ram_bytes, apart=apart)

@@ -19,7 +19,7 @@ from m3net_tf.compiler.operators import OPERATORS, PACKED_WRITERS, UNSCALED, VIE
 from m3net_tf.compiler.operators.forms import require_form
 from m3net_tf.compiler.operators.movement import concatenation_places
 from m3net_tf.compiler.operators.variables import place_moving_lines
-from m3net_tf.compiler.passes import FOLDS, PASSES, Pass
+from m3net_tf.compiler.passes import FOLDS, PASSES, REMOVED, Pass
 from m3net_tf.compiler.passes.constants import FOLDED
 from m3net_tf.compiler.passes.functions import IN_FLOAT
 from m3net_tf.compiler.pixels import SHARED, share_weights, take_smallest_forms
@@ -140,7 +140,7 @@ def compile_network(
         ModelError: the file is damaged, or has an operator or a number that the compiler does not
             take; the message names operator and tensor.
     """
-    graph, saved = rewritten(tflite)
+    graph, saved = rewritten(tflite, apart=goal.apart)
     with _in_range():
         lowering = Lowering(graph)
         inputs = [lowering.write(tensor) for tensor in graph.inputs]
@@ -151,8 +151,10 @@ def compile_network(
     return planned(lowering, inputs, saved, improve, goal)
 
 
-def rewritten(tflite: bytes) -> tuple[Graph, dict[str, int]]:
+def rewritten(tflite: bytes, *, apart: bool = False) -> tuple[Graph, dict[str, int]]:
     """The graph of a file after all passes, and what each pass saved.
+
+    ``apart`` is as in :class:`.Goal`.
 
     Raises:
         ModelError: see :func:`compile_network`.
@@ -166,7 +168,8 @@ def rewritten(tflite: bytes) -> tuple[Graph, dict[str, int]]:
         for op in graph.operations:
             with _fitting(op):
                 require_form(op)
-        saved |= {name: _rewrite(graph, step) for name, step in PASSES.items()}
+        passes = {name: step for name, step in PASSES.items() if not apart or name != REMOVED}
+        saved |= {name: _rewrite(graph, step) for name, step in passes.items()}
     return graph, saved
 
 

@@ -11,7 +11,7 @@ import math
 import types
 import typing
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -124,14 +124,19 @@ class Structure:
         """Name in C of a field."""
         return field
 
+    def in_memory(self) -> Self:
+        """The structure with its arrays in the form in which they lie in memory."""
+        return self
+
     def members(self, name_of: Callable[[Array], str]) -> dict[str, str]:
         """The members' initial values in C; None leaves a member out.
 
         ``name_of`` gives the name of a constant array.
         """
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        layer = self.in_memory()
+        values = {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer)}
         return {
-            self.member(field): _text(value, name_of)
+            layer.member(field): _text(value, name_of)
             for field, value in values.items()
             if value is not None
         }
@@ -183,6 +188,25 @@ def _space(hint: Any) -> tuple[int, int]:
         member = hint.__metadata__[0]
         return member.item_bytes * member.count, member.item_bytes
     return _layout(hint)
+
+
+def structure_bytes(structure: Structure) -> bytes:
+    """Bytes of a structure in the memory of a device, with pointers of zero."""
+    result = bytearray()
+    hints = typing.get_type_hints(type(structure), include_extras=True)
+    for field in dataclasses.fields(structure):
+        size, alignment = _space(hints[field.name])
+        result += bytes(-len(result) % alignment)
+        value = getattr(structure, field.name)
+        if isinstance(value, Structure):
+            result += structure_bytes(value)
+        elif value is None or isinstance(value, Array):
+            result += bytes(size)
+        else:
+            numbers = value if isinstance(value, tuple) else (value,)
+            item = size // len(numbers)
+            result += b"".join(int(each).to_bytes(item, "little", signed=True) for each in numbers)
+    return bytes(result).ljust(structure.device_bytes(), b"\0")
 
 
 def round_up(number: int, multiple: int) -> int:
@@ -305,12 +329,12 @@ class Convolution(Structure):
         """The weights are a union over their forms."""
         return _WEIGHTS.get(self.weights.ctype, "taps") if field == "weights" else field
 
-    def members(self, name_of: Callable[[Array], str]) -> dict[str, str]:
+    def in_memory(self) -> Self:
         """The weights have the order for the lines."""
         if not self.lines or self.weights.ctype != TAPS[0]:
-            return super().members(name_of)
+            return self
         weights = dataclasses.replace(self.weights, ctype=TAPS[self.lines])
-        return dataclasses.replace(self, weights=weights).members(name_of)
+        return dataclasses.replace(self, weights=weights)
 
 
 _WEIGHTS = {

@@ -256,19 +256,32 @@ class Bundle:
         engine_set = dataclasses.replace(self.manifest, engine=engine)
         self._plan(with_pushes(engine_set, self.network, stream), log)
 
-    def set_goal(self, goal: GoalName, weights_in_ram: int = 0, log: Log = silent) -> None:
+    def set_goal(
+        self,
+        goal: GoalName,
+        weights_in_ram: int = 0,
+        log: Log = silent,
+        *,
+        updatable: bool = False,
+    ) -> None:
         """Change what the compiled engine aims at, and write its C again.
 
-        ``weights_in_ram`` is in bytes.
+        Args:
+            weights_in_ram: in bytes.
+            updatable: whether :mod:`.model_image` can exchange the network's constants.
 
         Raises:
-            ModelError: the export has another engine, which has no goals.
+            ModelError: the export has another engine, which has no goals; or it cannot be
+                updatable.
         """
         changed = dataclasses.replace(
             self.manifest,
             optimise=None if goal == DEFAULT_GOAL else goal,
             weights_in_ram=weights_in_ram or None,
+            updatable=updatable or None,
         )
+        if updatable:
+            require_updatable(changed)
         if (changed.optimise or weights_in_ram) and changed.engine != COMPILED:
             raise ModelError(
                 f"the engine {changed.engine} has no goals: leave out --optimise and "
@@ -318,7 +331,25 @@ def c_model(network: Int8Network, manifest: Manifest) -> CModel:
         normal_prototypes=manifest.normal_prototypes or (),
         optimise=manifest.optimise or DEFAULT_GOAL,
         weights_in_ram=manifest.weights_in_ram or 0,
+        updatable=manifest.updatable or False,
     )
+
+
+def require_updatable(manifest: Manifest) -> None:
+    """Refuse an export whose network cannot be exchanged without a new firmware.
+
+    Raises:
+        ModelError: it is such an export.
+    """
+    if manifest.engine != COMPILED:
+        reason = f"the engine {manifest.engine} reads its network from the firmware"
+    elif manifest.enrolment_slots or manifest.normal_prototypes:
+        reason = "sounds with prototypes belong to the firmware's network"
+    elif manifest.weights_in_ram:
+        reason = "--weights-in-ram copies the firmware's weights"
+    else:
+        return
+    raise ModelError(f"the export cannot be updatable, because {reason}: leave out --updatable")
 
 
 def with_pushes(manifest: Manifest, network: Int8Network, stream: bool | None) -> Manifest:

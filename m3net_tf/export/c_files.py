@@ -78,6 +78,7 @@ class CModel:
         normal_prototypes: prototypes of normal sounds, in hexadecimal, if it has any.
         optimise: what the compiled engine aims at, a name of :data:`m3net_tf.compiler.goals.GOALS`.
         weights_in_ram: bytes of RAM that the compiled engine may take for weights.
+        updatable: whether the compiled engine's constants are parts that can be exchanged.
     """
 
     name: str
@@ -97,6 +98,7 @@ class CModel:
     normal_prototypes: tuple[str, ...] = ()
     optimise: GoalName = DEFAULT_GOAL
     weights_in_ram: int = 0
+    updatable: bool = False
 
     def write(self, folder: Path) -> None:
         """Write ``model.h`` and ``model.cc``."""
@@ -117,6 +119,8 @@ class CModel:
             settings.append(defines("M3NET_", {"ENGINE_COMPILED": 1}))
             if self.push_columns:
                 settings.append(defines(_PREFIX, {"PUSH_COLUMNS": self.push_columns}))
+            if self.updatable:
+                settings.append(defines(_PREFIX, {"UPDATABLE": 1}))
         else:
             methods = " ".join(f"ADD({resolver_method(name)})" for name in self.operators)
             settings += [
@@ -222,11 +226,12 @@ def compile_model(model: CModel, remedy: str = "") -> dict[str, CompiledNetwork]
     if model.importance:
         files[_IMPORTANCE] = model.importance
     try:
-        goal = window = goal_of(model.optimise, model.weights_in_ram)
+        goal = window = goal_of(model.optimise, model.weights_in_ram, apart=model.updatable)
         # Where live detection streams, whole windows are for single clips: memory counts more.
         if model.push_columns:
             window = GOALS["ram" if model.optimise == DEFAULT_GOAL else model.optimise]
-            window = dataclasses.replace(window, winograd_bytes=0)  # both share their weights
+            # Both share their weights.
+            window = dataclasses.replace(window, winograd_bytes=0, apart=model.updatable)
         networks = {}
         for name, tflite in files.items():
             networks[name] = compile_network(tflite, goal=window)
@@ -282,7 +287,7 @@ def _c_files(model: CModel, networks: dict[str, CompiledNetwork]) -> dict[str, s
     """The networks' C and the class names, by name of the file."""
     texts = {_LABELS: model.labels_source()}
     for name, network in networks.items():
-        source = emit(network, name, _HOOK)
+        source = emit(network, name, _HOOK, apart=model.updatable)
         texts |= {f"{name}.h": source.header, f"{name}.c": source.source}
     return texts
 
@@ -312,7 +317,10 @@ def write_compiled(
         if stream := network.stream:
             picture = draw_arena(stream.plan, f"{name}_stream", stream.state_blocks)
             write_text(folder / _STREAM_PICTURE, picture)
-    facts = {name: network_facts(each, emit(each, name)) for name, each in networks.items()}
+    facts = {
+        name: network_facts(each, emit(each, name, apart=model.updatable))
+        for name, each in networks.items()
+    }
     write_json(folder / REPORT, facts)
     write_text(folder / "compiled.md", _markdown(facts))
     files = {name: sha256_of(text.encode()) for name, text in texts.items()}

@@ -124,6 +124,7 @@ class Manifest:
             for a network with classes of its own.
         optimise: what the generated C aims at; None for the default.
         weights_in_ram: bytes of RAM that it may take for weights; None for none.
+        updatable: whether its constants are parts that an update exchanges; None: they are not.
     """
 
     arena: Arena
@@ -150,6 +151,7 @@ class Manifest:
     normal_prototypes: tuple[str, ...] | None = None
     optimise: GoalName | None = None
     weights_in_ram: int | None = None
+    updatable: bool | None = None
 
     @property
     def detected(self) -> tuple[str, ...]:

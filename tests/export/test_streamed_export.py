@@ -124,6 +124,21 @@ def test_another_goal_writes_the_c_anew_and_is_undone(copy: Bundle):
         copy.set_goal("flash")
 
 
+def test_an_updatable_export_shares_its_weights_with_its_stream(copy: Bundle):
+    before = contents(copy)
+    usual = copy.compiled["m3net_network"]["constant_bytes"]
+    copy.set_goal("cycles", updatable=True)
+    assert "m3net_network_use(" in Bundle.load(copy.folder).code()["m3net_network.h"]
+    assert usual <= copy.compiled["m3net_network"]["constant_bytes"] < 1.5 * usual
+    with refuses(ModelError, "--weights-in-ram"):
+        copy.set_goal("cycles", weights_in_ram=500, updatable=True)
+    copy.set_goal("cycles")
+    assert contents(Bundle.load(copy.folder)) == before
+    copy.set_engine("tflm")
+    with refuses(ModelError, "tflm", "--updatable"):
+        copy.set_goal("cycles", updatable=True)
+
+
 def test_it_streams_or_not_as_asked(copy: Bundle):
     before = contents(copy)
     copy.set_engine("compiled", stream=False)

@@ -31,6 +31,8 @@ TESTS = (
     "host/test_detector.py",
     "host/test_pdm.py",
     "host/test_saved_thresholds.py",
+    "host/test_model_slots.py",
+    "protocol/test_monitor_update.py",
     "host/test_warp.py",
     "host/test_faults_host.py",
     "test_compiled_engine.py::test_the_interface_on_the_host",

@@ -17,6 +17,7 @@ from m3net_tf.boards.builds.generated import (
     write_generated,
 )
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
+from m3net_tf.compiler.checksum import LAYOUTS
 from m3net_tf.system.errors import ConfigError, FirmwareError
 
 ODD = """\
@@ -122,6 +123,28 @@ def test_a_storage_is_whole_sectors_of_the_flash_behind_an_image(
     odd.write_text(f"{ODD}storage = {STORAGE.replace(text, replacement)}\n")
     with refuses(ConfigError, str(odd), "board.storage"):
         boards.load_board("odd")
+
+
+def test_slots_for_models_take_the_flash_before_the_storage(odd: Path):
+    without = boards.load_board("odd")
+    assert without.with_slots(1000) is without
+    odd.write_text(f"{ODD}storage = {STORAGE}\n")
+    usual = boards.load_board("odd")
+    board = usual.with_slots(2 * usual.storage.sector_bytes + 1)
+    assert board.slot_sectors == 3
+    slots = 2 * 3 * usual.storage.sector_bytes
+    assert board.storage.start == usual.storage.start - slots
+    assert board.flash_bytes == usual.flash_bytes - slots
+    assert "#define BOARD_STORAGE_SLOT_SECTORS 3u" in header_text(board)
+    assert '"M3NET_HAS_SLOTS"' in settings_text(board)
+    assert "SLOT" not in header_text(usual) + settings_text(usual)
+    with refuses(FirmwareError, "odd", "--updatable"):
+        usual.with_slots(usual.flash_bytes // 2)
+
+
+def test_each_core_has_an_order_of_weights():
+    orders = {name: boards.load_board(name).weights for name in boards.list_boards()}
+    assert {*orders.values()} == {*LAYOUTS}
 
 
 def test_a_family_gives_what_its_boards_leave_out(odd: Path):

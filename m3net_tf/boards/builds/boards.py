@@ -10,9 +10,9 @@ architecture are in ``firmware/arch/<arch>/arch.toml``, beside the code for star
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR, Source, library_sources, read_lock
 from m3net_tf.compiler.engines import Engine
@@ -101,9 +101,12 @@ class CoreFacts:
 
     Attributes:
         fixed_frontend: whether the front end computes in whole numbers on the core.
+        weights: order of a network's weights on it, one of
+            :data:`m3net_tf.compiler.checksum.LAYOUTS`.
     """
 
     fixed_frontend: bool
+    weights: str
 
 
 @dataclass(frozen=True)
@@ -188,11 +191,37 @@ class BoardFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Board(BoardFacts, CoreFacts):
-    """The facts of a board and its core."""
+    """The facts of a board and its core.
+
+    Attributes:
+        slot_sectors: sectors of each of two slots for models, which follow the storage's; a build
+            of an updatable export sets it.
+    """
 
     name: str
     file: Path
     architecture: Architecture
+    slot_sectors: int = 0
+
+    def with_slots(self, slot_bytes: int) -> Self:
+        """The board with slots of at least so many bytes at the end of its storage.
+
+        The storage starts earlier by their size. A board without a storage stays as it is.
+
+        Raises:
+            FirmwareError: its flash is too small.
+        """
+        storage = self.storage
+        if storage is None:
+            return self
+        sectors = -(-slot_bytes // storage.sector_bytes)
+        start = storage.start - 2 * sectors * storage.sector_bytes
+        if start <= self.memory["flash"].start:
+            raise FirmwareError(
+                f"{self.name}: its flash has no room for two models of {slot_bytes} bytes beside "
+                "the firmware: export without --updatable"
+            )
+        return replace(self, storage=replace(storage, start=start), slot_sectors=sectors)
 
     @property
     def needs_dsp(self) -> bool:

@@ -28,6 +28,7 @@ from m3net_tf.boards.builds.sources import (
 from m3net_tf.boards.builds.toolchain import check_tools
 from m3net_tf.compiler.engines import COMPILED, TFLM, Engine
 from m3net_tf.export.c_files import CModel, compile_model, network_files
+from m3net_tf.export.model_image import slot_bytes, structure_header, structure_of
 from m3net_tf.system.artifacts import update_text
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.locks import writes_into
@@ -123,7 +124,10 @@ def build_compiled(
     settings = _checked_settings(options)
     facts = load_board(board)
     check_tools(facts, COMPILED, emulated=options.get("emulated", False))
-    files = code or network_files(model, compile_model(model))
+    files = dict(code or network_files(model, compile_model(model)))
+    if model.updatable:
+        files["model_structure.h"] = structure_header(structure_of(bundle_dir, files))
+        facts = facts.with_slots(slot_bytes(files, model.labels, facts.weights))
     cache = options.get("cache")
     report = options.get("report")
     dsp = None
@@ -168,6 +172,11 @@ def _remedy(error: FirmwareError, model: CModel, board: str, files: Mapping[str,
         return (
             f"the weights for Winograd's convolutions do not fit into the flash of {board}: export "
             "again with --optimise flash"
+        )
+    if "`FLASH' overflowed" in str(error) and model.updatable:
+        return (
+            f"the firmware and two slots for its models do not fit into the flash of {board}: "
+            "export again without --updatable"
         )
     return ""
 

@@ -56,6 +56,8 @@ def header_text(board: Board) -> str:
             "storage_sectors": storage.sectors,
             "storage_word_bytes": storage.word_bytes,
         }
+        if board.slot_sectors:
+            values["storage_slot_sectors"] = board.slot_sectors
     for name, memory in _further_memories(board):
         values |= {f"{name}_base": memory.start, f"{name}_bytes": memory.bytes}
     if repeated := sorted(values.keys() & board.constants):
@@ -78,6 +80,8 @@ def settings_text(board: Board) -> str:
         for folder in folders
     ]
     definitions = [*board.definitions, *(["M3NET_HAS_STORAGE"] if board.storage else [])]
+    if board.slot_sectors:
+        definitions.append("M3NET_HAS_SLOTS")
     lines = [
         _set("M3NET_BOARD", [board.name]),
         _set("M3NET_BOARD_CORE", [board.core]),

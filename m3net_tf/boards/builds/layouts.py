@@ -41,7 +41,8 @@ _EXAMPLES = FIRMWARE_DIR.parent / "examples"
 _CORE = (
     "classifier.c", "classifier.h", "crc32.c", "crc32.h", "detector.c", "detector.h", "frontend.c",
     "frontend.h", "frontend_fixed.h", "frontend_waveform.h", "inference.h", "level.c", "level.h",
-    "listener.c", "listener.h", "live.c", "live.h", "platform.h", "platform_defaults.c",
+    "listener.c", "listener.h", "live.c", "live.h", "model_data.h", "platform.h",
+    "platform_defaults.c",
     "prototypes.c", "prototypes.h", "recognizer.c", "recognizer.h", "ring.c", "ring.h",
     "second_look.h", "status.c", "status.h",
 )  # fmt: skip

@@ -381,6 +381,12 @@ class Device:
         """Pieces of sound that the microphone has lost since the board's start."""
         return self.request("stat").numbers().get("audio_overruns", 0)
 
+    def restart(self) -> None:
+        """Reset the board and synchronise with it again."""
+        self.request("reset")
+        self._info = None
+        self.connect()
+
     def set_baud(self, baud: int) -> bool:
         """Change the speed of board and port; return False if the board cannot."""
         try:

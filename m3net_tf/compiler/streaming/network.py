@@ -48,7 +48,7 @@ def stream_network(
             or no such axis, or the hop is longer than the window, or nothing streams; or no axis is
             given, and several leave about as many products.
     """
-    graph, saved = rewritten(tflite)
+    graph, saved = rewritten(tflite, apart=goal.apart)
     if any(tensor and tensor.is_state for op in graph.operations for tensor in op.inputs):
         raise ModelError(
             "the network keeps a state of its own from run to run: compile it without --stream, "

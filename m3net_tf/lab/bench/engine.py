@@ -145,6 +145,7 @@ def run_bench_engine(
     cycles: bool = False,
     optimise: GoalName = DEFAULT_GOAL,
     weights_in_ram: int = 0,
+    updatable: bool = False,
     engines: Sequence[Engine] = ENGINES,
     ended: Callable[[EngineResult, str, str], None] = lambda *_: None,
 ) -> EngineResult:
@@ -156,6 +157,7 @@ def run_bench_engine(
         cycles: also model the cycles of one run.
         optimise: what the compiled engine aims at, a name of :data:`.goals.GOALS`.
         weights_in_ram: bytes of RAM that the compiled engine may take for weights.
+        updatable: as in :class:`.CModel`.
         engines: the compiled engine, or both.
         ended: gets all results so far, a board and a label each time an engine has run that
             network on that board.
@@ -200,7 +202,7 @@ def run_bench_engine(
             for board in boards:
                 here = [engine for engine in engines if engine not in missing[board]]
                 folder = Path(scratch) / board
-                job = _Job(network, clips, classes, cycles, optimise, weights_in_ram)
+                job = _Job(network, clips, classes, cycles, optimise, weights_in_ram, updatable)
                 for answers in _measure(job, board, here, folder, log):
                     results[board][label] = compare_engines(subject, board, answers, expected)
                     ended(result, board, label)
@@ -283,6 +285,7 @@ class _Job:
     cycles: bool
     optimise: GoalName
     weights_in_ram: int
+    updatable: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -318,6 +321,7 @@ def _measure(
         optimise=job.optimise,
         weights_in_ram=job.weights_in_ram,
     )
+    model = dataclasses.replace(model, updatable=job.updatable)
     results: dict[Engine, EmulationResult] = {}
     linked: dict[Engine, Mapping[str, int]] = {}
     images: dict[Engine, FirmwareImage] = {}

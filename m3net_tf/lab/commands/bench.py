@@ -17,6 +17,7 @@ from m3net_tf.cli.options import (
     Hop,
     Optimise,
     RunFolder,
+    Updatable,
     WeightsInRam,
     complete_boards,
 )
@@ -123,6 +124,7 @@ def bench_engine(
     ] = False,
     optimise: Optimise = DEFAULT_GOAL,
     weights_in_ram: WeightsInRam = 0,
+    updatable: Updatable = False,
     engine: Annotated[
         Literal["both", "compiled"],
         typer.Option(help="compiled: it alone, without TensorFlow Lite Micro."),
@@ -155,6 +157,7 @@ def bench_engine(
         cycles=cycles,
         optimise=optimise,
         weights_in_ram=weights_in_ram,
+        updatable=updatable,
         engines=ENGINES if engine == "both" else (COMPILED,),
         ended=ended,
     )
