@@ -279,7 +279,7 @@ def test_a_pruned_network_of_the_project_has_fewer_products(tmp_path):
         for mine, theirs in zip(host.run(*inputs), run_micro(sparse, inputs, 1), strict=True):
             np.testing.assert_array_equal(mine, theirs)
         saved[percent] = round(100 * (1 - products_of(network) / whole))
-    assert saved == {50: 0, 80: 6, 90: 10}
+    assert saved == {50: 2, 80: 6, 90: 11}
 
 
 def products_of(network: CompiledNetwork) -> int:

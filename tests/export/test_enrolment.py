@@ -46,7 +46,7 @@ def test_the_outputs_are_what_the_classifier_reads(exported):
     whole = Interpreter(
         model_path=str(SHIPPED),
         experimental_preserve_all_tensors=True,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
     )
     whole.allocate_tensors()
     (classifier,) = [each for each in whole._get_ops_details() if each["op_name"] == "CONV_2D"][-1:]
