@@ -118,7 +118,12 @@ def _of_body(dataset: AudioDataset) -> Sections:
     that, and validation chooses.
     """
     return {
-        "augmentation": {"copies": 2, "shift_s": 0.2, "noise_probability": 0.3},
+        "augmentation": {
+            "copies": 2,
+            "shift_s": 0.2,
+            "gain_db": [-34.0, 16.0],
+            "noise_probability": 0.3,
+        },
         "training": {
             "epochs": 1 if _fewest(dataset, "train") < _ENOUGH else 1 + _BODY_EPOCHS,
             "batch_size": 32,
