@@ -10,7 +10,8 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. N
 - ``streams`` and ``streams always``: windows and hops, or front end and hops of a microphone that
   never stops, of ``docs/evidence/streams.json``;
 - ``bodies DATASET`` and ``bodies cost``: accuracy after some clips of each class, and the cost of a
-  second of sound, of ``docs/evidence/bodies.json``;
+  second of sound, of ``docs/evidence/bodies.json``; ``bodies nothing``: without a body, of
+  ``docs/evidence/bodies_from_nothing.json``;
 - ``enrolled`` and ``normal``: accuracy of enrolled sounds, and how well faults are told from normal
   sounds, of ``docs/evidence/enrolled_sounds.json`` and ``docs/evidence/normal_sounds.json``;
 - ``levels``: accuracy by the gain of a microphone, of ``docs/evidence/levels.json``;
@@ -508,8 +509,13 @@ def _body_table(part: str) -> Table:
             ]
             for name in sorted(costs, reverse=True)
         ]
-    accuracy = result["data"][part]["accuracy"]
-    shots = sorted(accuracy["sounds_s"], key=lambda each: (each == "all", each.zfill(3)))
+    if part == "nothing":
+        result = json.loads((DOCS / "evidence" / "bodies_from_nothing.json").read_text())
+    accuracy = result["data"]["esc10" if part == "nothing" else part]["accuracy"]
+    shots = sorted(next(iter(accuracy.values())), key=lambda each: (each == "all", each.zfill(3)))
+    if part == "nothing":
+        cells = [_share_with_interval(accuracy["from nothing"][shot]["int8"]) for shot in shots]
+        return ["network", *shots], [["from nothing", *cells]]
     rows = []
     for name in (*sorted((each for each in accuracy if " " not in each), reverse=True), _YAMNET):
         kind = "int8" if "int8" in accuracy[name]["5"] else "float"
