@@ -181,7 +181,8 @@ def test_long_clips_are_cross_validated(checkout):
         path = checkout / "sounds" / label / name
         path.parent.mkdir(parents=True, exist_ok=True)
         sound = np.zeros(5 * 44_100, np.float32)
-        sound[44_100:88_200] = np.random.default_rng(number).uniform(-0.2, 0.2, 44_100)
+        rng = np.random.default_rng([number, len(label)])
+        sound[44_100:88_200] = rng.uniform(-0.2, 0.2, 44_100)
         soundfile.write(path, sound, 44_100)
     (sneeze,) = re.findall(r"sounds/sneezing/\S+\.wav", "\n".join(commands_of(PAGES["long_clips"])))
     (checkout / sneeze).symlink_to(path)

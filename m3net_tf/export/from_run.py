@@ -267,8 +267,8 @@ def detector_of_run(
     if saved := saved_detector(run.detector_path, frontend, frames, labels):
         return saved
     detector = default_detector(recipe, column_count(frontend, frames), labels)
-    thresholds = run.metrics().thresholds
-    if thresholds:
+    # A body is exported before its run is finished, and no clip has chosen thresholds.
+    if run.finished and (thresholds := run.metrics().thresholds):
         classes = tuple(at_threshold(each, thresholds[each.label]) for each in detector.classes)
         detector = dataclasses.replace(detector, classes=classes, several_labels=True)
     return streaming_detector(detector, network, frontend, stream)

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from refusals import refuses
 
 from m3net_tf.boards.device.messages import Message, Reply
 from m3net_tf.boards.measure.layers import Operator, operators_in_order, profile
@@ -157,11 +156,3 @@ def test_a_warp_follows_the_layers_own_range():
     silence = np.full((1, 40, 49, 1), -128, np.int8)
     merged = warp_int8(warp, silence, np.zeros((1, 49), np.int8))
     assert (merged[..., :2] == -128).all()
-
-
-def test_data_of_several_labels_a_clip_are_refused(tiny_run, tmp_path, monkeypatch):
-    info = SimpleNamespace(name="fsd50k", multi_label=True, labels=("a", "b"))
-    monkeypatch.setattr(Run, "dataset", lambda *_: SimpleNamespace(info=info))
-    with refuses(ModelError, "fsd50k"):
-        export_run(Run(tiny_run), None, tmp_path / "export")
-    assert not (tmp_path / "export").exists()

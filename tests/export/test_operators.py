@@ -83,6 +83,7 @@ def test_another_engine_is_advised_where_it_runs_the_network(kind, is_advised):
         importance=None,
         optimise=DEFAULT_GOAL,
         weights_in_ram=0,
+        updatable=False,
         push_columns=None,
     )
     with refuses(ModelError, "odd", kind) as error:
