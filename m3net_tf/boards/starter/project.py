@@ -308,7 +308,8 @@ def _start_line(recipe: Sections) -> str:
         )
     else:
         trained = "its head is fitted, then all of it is trained, and validation chooses"
-    return f"start: the trained body {start}; {trained}; to compare: --from {NOTHING}"
+    others = f"for spoken words, or to compare: --from {NOTHING}"
+    return f"start: the trained body {start}; {trained}; {others}"
 
 
 def starter_commands(recipe: Path, board: str) -> dict[str, str]:
