@@ -4,39 +4,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from pathlib import Path
 
-import pytest
-from firmware_helpers import run_tool
-from monitor_host import build_monitor
-
+PROGRAM = "m3net_updating_host"
 RANDOM_CUTS = 500
 UPDATES, RETURNS = 4, 2
 SECTOR_BYTES, MARK_BYTES = 256, 20
 
 
-@pytest.fixture(scope="module", params=[4, 32])
-def word_bytes(request: pytest.FixtureRequest) -> int:
-    """Words of the STM32F407 and the nRF52840, and the STM32H753's words with check bits."""
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def run(monitor_host: Path, word_bytes: int) -> Callable[..., str]:
-    """Runs the program that updates; returns what it prints."""
-    choice = f"M3NET_HOST_STORAGE_WORD_BYTES={word_bytes}"
-    program = build_monitor(monitor_host.parent, choice, target="m3net_updating_host")
-
-    def output(*words: str) -> str:
-        return run_tool(program, *words).decode()
-
-    return output
-
-
-def test_a_power_cut_at_any_step_leaves_the_former_or_the_new_model(run, word_bytes: int):
+def test_a_power_cut_at_any_step_leaves_the_former_or_the_new_model(
+    run_with_storage, word_bytes: int
+):
     """At every word that is programmed and every erase, with each remainder of it."""
-    size, steps, cuts, taken = map(int, re.findall(r"\d+", run("cut", str(RANDOM_CUTS), "1")))
+    size, steps, cuts, taken = map(
+        int, re.findall(r"\d+", run_with_storage("cut", str(RANDOM_CUTS), "1"))
+    )
     words, erases = -(-size // word_bytes), 1 + -(-size // SECTOR_BYTES)
     words_of_mark = -(-MARK_BYTES // word_bytes)
     assert steps == UPDATES * (words + erases + words_of_mark) + RETURNS * words_of_mark
@@ -44,15 +25,15 @@ def test_a_power_cut_at_any_step_leaves_the_former_or_the_new_model(run, word_by
     assert 10 < taken < RANDOM_CUTS - 100
 
 
-def test_changed_bytes_are_refused_and_damage_in_the_flash_is_found(run):
+def test_changed_bytes_are_refused_and_damage_in_the_flash_is_found(run_with_storage):
     """Under sanitisers. Images with a right checksum may be taken, such as with another name."""
-    refused, right = map(int, re.findall(r"\d+", run("mutate", "3000", "1")))
+    refused, right = map(int, re.findall(r"\d+", run_with_storage("mutate", "3000", "1")))
     assert refused > 2500 and right > 0
 
 
-def test_what_must_not_be_taken_or_done(run):
+def test_what_must_not_be_taken_or_done(run_with_storage):
     """0 stands for the firmware's own model."""
-    assert run("refuse").splitlines() == [
+    assert run_with_storage("refuse").splitlines() == [
         "back from the firmware's own model: argument, then 0",
         "bytes that nobody announced: argument, then 0",
         "the end of no update: argument, then 0",
