@@ -494,7 +494,8 @@ def _stream_table(part: str) -> Table:
 
 def _body_table(part: str) -> Table:
     """Bodies for sounds: accuracy by clips of each class, or what a second of sound costs."""
-    result = json.loads((DOCS / "evidence" / "bodies.json").read_text())
+    file = "bodies_from_nothing.json" if part == "nothing" else "bodies.json"
+    result = json.loads((DOCS / "evidence" / file).read_text())
     if part == "cost":
         head = ["body", "network, M cycles/s", "front end, M instructions/s"]
         head += ["arena, bytes", "weights and tables, bytes"]
@@ -509,8 +510,6 @@ def _body_table(part: str) -> Table:
             ]
             for name in sorted(costs, reverse=True)
         ]
-    if part == "nothing":
-        result = json.loads((DOCS / "evidence" / "bodies_from_nothing.json").read_text())
     accuracy = result["data"]["esc10" if part == "nothing" else part]["accuracy"]
     shots = sorted(next(iter(accuracy.values())), key=lambda each: (each == "all", each.zfill(3)))
     if part == "nothing":
