@@ -46,6 +46,13 @@ _RATE_HZ, _LOW_RATE_HZ = 16_000, 8_000
 _FEW, _MANY = 200, 5000  # clips
 _ENOUGH = 20  # clips of each class, so that training the whole network may gain
 _BODY_EPOCHS = 12
+BODY_AUGMENTATION: Mapping[str, Any] = {
+    "copies": 2,
+    "shift_s": 0.2,
+    "gain_db": [-34.0, 16.0],
+    "noise_probability": 0.3,
+}
+"""Of a training that starts from a trained body, as in a recipe."""
 Sections = dict[str, dict[str, Any]]
 """Sections of a recipe as in its YAML: value by key."""
 _FEW_TESTED = 20  # of a class: one clip is then more than five points of its recall
@@ -118,12 +125,7 @@ def _of_body(dataset: AudioDataset) -> Sections:
     that, and validation chooses.
     """
     return {
-        "augmentation": {
-            "copies": 2,
-            "shift_s": 0.2,
-            "gain_db": [-34.0, 16.0],
-            "noise_probability": 0.3,
-        },
+        "augmentation": dict(BODY_AUGMENTATION),
         "training": {
             "epochs": 1 if _fewest(dataset, "train") < _ENOUGH else 1 + _BODY_EPOCHS,
             "batch_size": 32,

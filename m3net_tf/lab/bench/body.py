@@ -2,8 +2,9 @@
 """Bodies for everybody's sounds: what a linear classifier on them recognises after a few clips.
 
 The body stays as it is. For each test fold, clips of each class are drawn from the other folds, and
-a classifier is fitted to their embeddings, as training fits it. A clip counts by the mean of the
-logits of its windows. All bodies get the same draws.
+a classifier is fitted to the embeddings of their windows and of augmented copies, as the training
+that ``m3net init`` proposes fits it. A clip counts by the mean of the logits of its windows. All
+bodies get the same draws.
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from m3net_tf.audio.datasets import AudioDataset, Clip, dataset_info, dataset_names, load_dataset
 from m3net_tf.audio.datasets.protocols import MissingFoldError
 from m3net_tf.boards import DEFAULT_BOARD
+from m3net_tf.boards.starter.project import BODY_AUGMENTATION
 from m3net_tf.lab.bench.body_cost import BodyCost, body_cost
 from m3net_tf.lab.bench.body_embeddings import Body, Embeddings, embed_clips, open_bodies
 from m3net_tf.lab.bench.body_head import int8_head
@@ -30,6 +32,7 @@ from m3net_tf.system.markdown import markdown_table
 from m3net_tf.system.progress import Log, silent, track
 from m3net_tf.training.cross_validation import clustered_interval
 from m3net_tf.training.loop.head import fit_head
+from m3net_tf.training.recipe.sections import AugmentationSection
 
 SHOTS = (1, 3, 5, 10, 20, None)
 """Clips of each class by default; None: all of the folds that do not test."""
@@ -223,13 +226,14 @@ def run_bench_body(
         DataError: a data set is missing, or a clip cannot be read.
     """
     bodies = [body for name in names for body in open_bodies(name, outputs)]
+    augmentation = AugmentationSection(**BODY_AUGMENTATION)
     measured: dict[str, DatasetBodies] = {}
     channels: dict[str, int] = {}
     for name, folder in data.items():
         for body in bodies:
             folds = read_folds(name, folder, body.rate_hz)
             facts = measured.setdefault(name, _dataset_facts(folds))
-            embeddings = embed_clips(body, folds.dataset, folds.clips, log)
+            embeddings = embed_clips(body, folds.dataset, folds.clips, augmentation, log)
             channels[body.name] = embeddings.windows.shape[1]
             facts["accuracy"][body.name] = _of_body(body, embeddings, folds, plan, log)
         if from_nothing:
@@ -277,17 +281,18 @@ def _of_body(
     body: Body, embeddings: Embeddings, folds: Folds, plan: Plan, log: Log
 ) -> dict[str, ShotsAccuracy]:
     """Accuracy of a body by clips of each class."""
-    means = embeddings.mean()
+    windows = embeddings.real(embeddings.windows)
     classes = len(folds.dataset.info.labels)
 
     def recognise(training: Indices, testing: Indices) -> list[Right]:
-        weights, bias = fit_head(means[training], folds.labels[training], classes)
-        answers = [means[testing] @ weights + bias]
+        seen, clip = embeddings.training(training)
+        weights, bias = fit_head(seen, folds.labels[clip], classes, clip)
+        answers = [embeddings.over_windows(windows @ weights + bias)[testing]]
         if embeddings.quantization:
-            windows = embeddings.windows.astype(np.int8)
-            seen = windows[np.isin(embeddings.clip, training)]
-            head = int8_head(weights, bias, seen, embeddings.quantization)
-            answers.append(embeddings.over_windows(head.logits(windows))[testing])
+            stored = embeddings.windows.astype(np.int8)
+            calibrating = stored[np.isin(embeddings.clip, training)]
+            head = int8_head(weights, bias, calibrating, embeddings.quantization)
+            answers.append(embeddings.over_windows(head.logits(stored))[testing])
         return [each.argmax(axis=1) == folds.labels[testing] for each in answers]
 
     kinds = ("float", "int8") if embeddings.quantization else ("float",)

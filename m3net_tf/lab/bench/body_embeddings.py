@@ -30,8 +30,9 @@ from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.progress import Log, track
 from m3net_tf.system.threads import map_ahead
 from m3net_tf.tflite.model_file import read_model_file
+from m3net_tf.training.augmentation.waveforms import augment_waveform
 from m3net_tf.training.loss.teacher_file import open_teacher
-from m3net_tf.training.recipe.sections import DistillationSection
+from m3net_tf.training.recipe.sections import AugmentationSection, DistillationSection
 
 Int8 = npt.NDArray[np.int8]
 Floats = npt.NDArray[np.floating]
@@ -69,18 +70,32 @@ class Embeddings:
 
     Attributes:
         windows: int8 or float32, shape (windows, channels).
+        copies: the same of augmented copies, which only train, shape (copies, windows, channels).
         clip: index of each window's clip, shape (windows,).
         quantization: scale and zero point of int8; None for floats.
     """
 
     windows: npt.NDArray[np.generic]
+    copies: npt.NDArray[np.generic]
     clip: npt.NDArray[np.int64]
     quantization: tuple[float, int] | None
 
-    def mean(self) -> npt.NDArray[np.float64]:
-        """Mean embedding of each clip, in real numbers, shape (clips, channels)."""
+    def training(
+        self, clips: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """What fits a classifier: the windows of clips and their copies, and the clip of each.
+
+        Returns:
+            Embeddings in real numbers, shape (rows, channels), and indices of clips, shape (rows,).
+        """
+        chosen = np.isin(self.clip, clips)
+        rows = np.concatenate([self.windows[None], self.copies])[:, chosen]
+        return self.real(rows.reshape(-1, rows.shape[-1])), np.tile(self.clip[chosen], len(rows))
+
+    def real(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+        """Embeddings in real numbers."""
         scale, zero_point = self.quantization or (1.0, 0)
-        return scale * (self.over_windows(self.windows) - zero_point)
+        return scale * (values.astype(np.float64) - zero_point)
 
     def over_windows(self, values: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
         """Mean over the windows of each clip: (windows, n) to (clips, n)."""
@@ -154,8 +169,17 @@ def _published(name: str, path: Path, output: str) -> Body:
     )
 
 
-def embed_clips(body: Body, dataset: AudioDataset, clips: Sequence[Clip], log: Log) -> Embeddings:
+def embed_clips(
+    body: Body,
+    dataset: AudioDataset,
+    clips: Sequence[Clip],
+    augmentation: AugmentationSection,
+    log: Log,
+) -> Embeddings:
     """Embeddings of the windows of clips, which follow each other; the last ends with the clip.
+
+    Args:
+        augmentation: of the copies of each window, as a training from a body makes them.
 
     Raises:
         DataError: a clip cannot be read.
@@ -163,16 +187,29 @@ def embed_clips(body: Body, dataset: AudioDataset, clips: Sequence[Clip], log: L
     rule = dataset.info.fit
     tail = round(TAIL_S * body.rate_hz)
 
-    def embed(clip: Clip) -> npt.NDArray[np.generic]:
-        return body.embed(windows_of(dataset.load(clip), body.samples, tail, rule))
+    def embed(index: int) -> npt.NDArray[np.generic]:
+        windows = windows_of(dataset.load(clips[index]), body.samples, tail, rule)
+        variants = [windows]
+        for copy in range(1, augmentation.copies + 1):
+            rng = np.random.default_rng([copy, index])
+            variants.append(
+                np.stack(
+                    [
+                        augment_waveform(each, augmentation, (), body.rate_hz, rng)
+                        for each in windows
+                    ]
+                )
+            )
+        return body.embed(np.concatenate(variants)).reshape(len(variants), len(windows), -1)
 
     found = []
     with track(log, f"{body.name}: {dataset.info.name}", len(clips), "clips") as task:
-        for of_clip in map_ahead(embed, iter(clips), READERS):
+        for of_clip in map_ahead(embed, iter(range(len(clips))), READERS):
             found.append(of_clip)
             task.advance()
-    owners = np.repeat(np.arange(len(clips)), [len(each) for each in found])
-    return Embeddings(np.concatenate(found), owners, body.quantization)
+    owners = np.repeat(np.arange(len(clips)), [each.shape[1] for each in found])
+    all_variants = np.concatenate(found, axis=1)
+    return Embeddings(all_variants[0], all_variants[1:], owners, body.quantization)
 
 
 def windows_of(sound: Audio, samples: int, tail: int, rule: FitRule) -> Audio:

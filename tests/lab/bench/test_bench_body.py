@@ -36,6 +36,7 @@ from m3net_tf.system.errors import ConfigError, DataError, ModelError
 from m3net_tf.system.progress import silent
 from m3net_tf.tflite.read import read_graph
 from m3net_tf.tflite.write import write_graph
+from m3net_tf.training.recipe.sections import AugmentationSection
 
 SHIPPED = "m3net-mcu-sounds"
 TFLITE = FOLDER / SHIPPED / "model.tflite"
@@ -138,14 +139,21 @@ def test_windows_follow_each_other_and_the_last_one_ends_with_the_sound():
     assert windows_of(sound[1:5], 10, 2, "loop")[0, 8:].tolist() == [1, 2]
 
 
-def test_the_embedding_is_the_mean_of_the_windows_on_the_board(esc10: Path):
+def test_a_classifier_is_fitted_to_windows_on_the_board_and_to_their_copies(esc10: Path):
     (body,) = open_bodies(SHIPPED)
     folds = read_folds("esc10", esc10, body.rate_hz)
-    embeddings = embed_clips(body, folds.dataset, folds.clips[:2], silent)
-    assert embeddings.windows.dtype == np.int8 and embeddings.clip.tolist() == [0, 1]
+    settings = AugmentationSection(copies=2, gain_db=(-30.0, -20.0), noise_probability=0)
+    embeddings = embed_clips(body, folds.dataset, folds.clips[:3], settings, silent)
+    assert embeddings.windows.dtype == np.int8 and embeddings.clip.tolist() == [0, 1, 2]
+    windows = body.embed(np.stack([folds.dataset.load(clip) for clip in folds.clips[:3]]))
+    assert np.array_equal(embeddings.windows, windows)
+    rows, clips = embeddings.training(np.array([0, 2]))
+    assert clips.tolist() == [0, 2] * 3
     scale, zero_point = embeddings.quantization
-    expected = scale * (embeddings.windows.astype(float) - zero_point)
-    np.testing.assert_allclose(embeddings.mean(), expected)
+    np.testing.assert_allclose(rows[:2], scale * (windows[[0, 2]].astype(float) - zero_point))
+    assert not np.allclose(rows[:2], rows[2:4]) and not np.allclose(rows[2:4], rows[4:])
+    again = embed_clips(body, folds.dataset, folds.clips[:3], settings, silent)
+    assert np.array_equal(again.copies, embeddings.copies)
 
 
 def test_int8_logits_have_the_bytes_of_the_network():

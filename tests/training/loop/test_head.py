@@ -38,6 +38,23 @@ def test_classes_count_equally_however_many_clips_they_have():
     assert abs(middle - 0.5) < 0.1
 
 
+def test_windows_and_copies_of_a_clip_count_as_one_clip():
+    """Equal rows of a clip change nothing, also not the scale, which predicts whole clips."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 6)
+    embeddings = np.eye(2, 5)[labels] + rng.standard_normal((12, 5))
+    rows = np.repeat(np.arange(12), np.arange(12) % 4 + 1)
+    once = fit_head(embeddings, labels, 2)
+    often = fit_head(embeddings[rows], labels[rows], 2, rows)
+    for new, old in zip(often, once, strict=True):
+        np.testing.assert_allclose(new, old, rtol=1e-3, atol=1e-6)
+    truth = np.eye(2, dtype=int)[labels]
+    once = fit_sigmoids(embeddings, truth)
+    often = fit_sigmoids(embeddings[rows], truth[rows], rows)
+    for new, old in zip(often, once, strict=True):
+        np.testing.assert_allclose(new, old, rtol=1e-3, atol=1e-6)
+
+
 def test_a_head_for_several_labels_separates_each_class_from_all_others():
     """Two directions that are independent; a third of the clips have both."""
     rng = np.random.default_rng(0)
