@@ -153,7 +153,7 @@ figures: demo emulate-all ## compare the figures of README and guide with what t
 coverage: setup ## lines of the portable firmware that the tests on the host run, a table
 	$(VENV)/bin/python tests/firmware/host_coverage.py
 
-mutations: setup ## break the tree in eleven ways, each of which its test must catch
+mutations: setup ## make deliberate errors, each of which its test must catch
 	$(VENV)/bin/python tests/mutations.py
 
 faults: setup ## kill, fill disks, truncate files ..., then resume: the same results, or one line

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A wake word on real recordings: misses in one folder, false accepts in hours of others."""
+"""A wake word on real recordings: misses in one folder, false accepts in hours of others.
+
+The recordings may also be mixed with noise, at several levels. The hours without the word, which
+take longest, are computed once for all levels.
+"""
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypedDict
@@ -98,24 +102,34 @@ class Detected(TypedDict):
     at_target: OperatingPoint | None
 
 
-class WakeResult(Detected, Provenance):
-    """A wake word on real recordings.
+class DetectedAt(Detected):
+    """Detections at one level of noise.
 
     Attributes:
         snr_db: level of the word above the noise; None without noise.
+        rivals: what other networks detect in the same sounds, by their names.
+    """
+
+    snr_db: float | None
+    rivals: dict[str, Detected]
+
+
+class WakeResult(Provenance):
+    """A wake word on real recordings.
+
+    Attributes:
         hours: length of the recordings without the word.
+        levels: detections without noise, and at each level of noise.
         unreadable: files that are damaged or not sound: what can be read of one without the word
             counts, and a recording of the word is left out.
-        rivals: what other networks detect in the same sounds, by their names.
     """
 
     model_sha256: str
     word: str
-    snr_db: float | None
     target_false_accepts_per_hour: float
     hours: float
+    levels: list[DetectedAt]
     unreadable: list[str]
-    rivals: dict[str, Detected]
 
 
 def run_bench_wake(
@@ -125,7 +139,7 @@ def run_bench_wake(
     negatives: Sequence[Path],
     *,
     noise: Sequence[Path] = (),
-    snr_db: float | None = None,
+    snr_db: Sequence[float] = (),
     rivals: Sequence[Rival] = (),
     target: float = 0.5,
     out: Path | None = None,
@@ -136,15 +150,16 @@ def run_bench_wake(
     Args:
         recordings: folders or files, in each of which the word is said once.
         negatives: folders or files without the word.
-        noise: folders or files that are mixed into the recordings at ``snr_db``.
-        snr_db: level of a recording's loudest third above the noise.
+        noise: folders or files that are mixed into the recordings.
+        snr_db: levels of a recording's loudest third above the noise. Each is measured, and the
+            recordings without noise.
         rivals: other networks for the word.
         target: false accepts an hour.
-        out: folder that gets the curve, as a table and a plot.
+        out: folder that gets the curve without noise, as a table and a plot.
 
     Raises:
         ConfigError: there are rivals, and the network does not take sound at their rate.
-        DataError: there are no recordings, or none can be read.
+        DataError: there are no recordings, or none can be read; there are levels, and no noise.
     """
     rate_hz = bundle.frontend.sample_rate_hz
     if rivals and rate_hz != RATE_HZ:
@@ -159,9 +174,11 @@ def run_bench_wake(
 
     files = _files(recordings)
     log(f"{len(files)} recordings of {word}")
-    said = _mixed(files, rate_hz, noise, snr_db, leave_out)
-    if not said.sounds:
+    sounds = _read(files, rate_hz, leave_out)
+    if not sounds:
         raise DataError(f"no recording of {word} can be read, such as {unreadable[0]}")
+    noises = _joined(_files(noise), rate_hz) if snr_db else np.zeros(0, np.float32)
+    said = {level: _mixed(sounds, rate_hz, noises, level) for level in (None, *snr_db)}
     without = _files(negatives)
     tolerance_s = bundle.detector.window_columns * bundle.frontend.hop_s
     own = _Listener(
@@ -169,26 +186,32 @@ def run_bench_wake(
     )
     log("recordings without it")
     measured = _measured(own, said, _chunks(without, rate_hz, leave_out), target, tolerance_s)
+    quiet = measured[None]
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        curve = [(threshold, {word: each}) for threshold, each in measured.points]
-        write_text(out / "wake_curve.csv", curve_csv(curve, measured.hours))
-        plot_curve(curve, measured.chosen, measured.hours, out / "wake_curve.png")
-    others: dict[str, Detected] = {}
+        curve = [(threshold, {word: each}) for threshold, each in quiet.points]
+        write_text(out / "wake_curve.csv", curve_csv(curve, quiet.hours))
+        plot_curve(curve, quiet.chosen, quiet.hours, out / "wake_curve.png")
+    others: dict[str, dict[float | None, _Measured]] = {}
     for rival in rivals:
         log(f"the same with {rival.name}")
         listener = _Listener(rival.frontend, rival.config, 0, rival.tape)
         chunks = _chunks(without, rate_hz, lambda path, error: None)
-        others[rival.name] = _measured(listener, said, chunks, target, tolerance_s).detected
+        others[rival.name] = _measured(listener, said, chunks, target, tolerance_s)
     return {
         "model_sha256": bundle.manifest.model.sha256,
         "word": word,
-        "snr_db": snr_db,
         "target_false_accepts_per_hour": target,
-        "hours": measured.hours,
+        "hours": quiet.hours,
+        "levels": [
+            {
+                "snr_db": level,
+                **each.detected,
+                "rivals": {name: other[level].detected for name, other in others.items()},
+            }
+            for level, each in measured.items()
+        ],
         "unreadable": unreadable,
-        **measured.detected,
-        "rivals": others,
         **provenance(),
     }
 
@@ -214,34 +237,31 @@ class _Said:
     rate_hz: int
 
 
-def _mixed(
-    files: Sequence[Path],
-    rate_hz: int,
-    noise: Sequence[Path],
-    snr_db: float | None,
-    leave_out: LeaveOut,
-) -> _Said:
-    said = _Said([], [], [], rate_hz)
-    rng = np.random.default_rng(45)
-    background = rng.standard_normal(rate_hz * 60).astype(np.float32)
-    if snr_db is not None:
-        background = _joined(_files(noise), rate_hz)
-    at_s = 0.0
+def _read(files: Sequence[Path], rate_hz: int, leave_out: LeaveOut) -> list[Audio]:
+    """The sounds of the files that can be read."""
+    sounds = []
     for path in files:
         try:
-            sound = read_audio(path, sample_rate_hz=rate_hz)
+            sounds.append(read_audio(path, sample_rate_hz=rate_hz))
         except DataError as error:
             leave_out(path, error)
-            continue
+    return sounds
+
+
+def _mixed(sounds: list[Audio], rate_hz: int, noise: Audio, snr_db: float | None) -> _Said:
+    """Recordings of the word in noise, or in a quiet background where ``snr_db`` is None."""
+    said = _Said(sounds, [], [], rate_hz)
+    rng = np.random.default_rng(45)
+    quiet = rng.standard_normal(rate_hz * 60).astype(np.float32)
+    background = quiet if snr_db is None else noise
+    at_s = 0.0
+    for sound in sounds:
         before = round(_BEFORE_S * rate_hz)
         mix = np.pad(sound, (before, round(_AFTER_S * rate_hz)))
-        background_db = _QUIET_DB
-        if snr_db is not None:
-            background_db = level_db(sound, rate_hz) - snr_db
+        background_db = _QUIET_DB if snr_db is None else level_db(sound, rate_hz) - snr_db
         first = int(rng.integers(len(background) - len(mix)))
         mix += at_level(background[first : first + len(mix)], background_db)
         start_s = at_s + before / rate_hz
-        said.sounds.append(sound)
         said.mixes.append(to_pcm16(mix))
         said.spans_s.append((start_s, start_s + len(sound) / rate_hz))
         at_s += len(mix) / rate_hz
@@ -259,17 +279,28 @@ class _Measured:
 
 
 def _measured(
-    listener: _Listener, said: _Said, without: Iterator[Pcm], target: float, tolerance_s: float
-) -> _Measured:
-    frontend = listener.frontend
+    listener: _Listener,
+    said: Mapping[float | None, _Said],
+    without: Iterator[Pcm],
+    target: float,
+    tolerance_s: float,
+) -> dict[float | None, _Measured]:
+    """A network's detections by level of noise."""
+    tape = listener.tape(without)
+    hours = len(tape.levels) * listener.frontend.hop_s / 3600
+    unspoken = Recording(listener.frontend, tape, (), hours, tolerance_s)
+    return {level: _measured_at(listener, each, unspoken, target) for level, each in said.items()}
+
+
+def _measured_at(listener: _Listener, said: _Said, unspoken: Recording, target: float) -> _Measured:
     config = listener.config
     label = listener.label
     word = config.classes[label].label
+    hours = unspoken.hours
     truth = tuple(TrueEvent(label, start_s, end_s) for start_s, end_s in said.spans_s)
-    spoken = Recording(frontend, listener.tape(iter(said.mixes)), truth, 0.0, tolerance_s)
-    tape = listener.tape(without)
-    hours = len(tape.levels) * frontend.hop_s / 3600
-    unspoken = Recording(frontend, tape, (), hours, tolerance_s)
+    spoken = dataclasses.replace(
+        unspoken, tape=listener.tape(iter(said.mixes)), truth=truth, hours=0.0
+    )
 
     def tally(settings: DetectorConfig) -> Tally:
         right = spoken.score(settings)[word]
@@ -291,7 +322,7 @@ def _measured(
 
 
 class _ByTakes(TypedDict):
-    """Entries of :class:`WakeResult`."""
+    """Entries of :class:`Detected`."""
 
     takes: Takes
     takes_by: dict[str, list[TakesOf]]

@@ -224,7 +224,13 @@ def bench_wake(
         list[Path] | None,
         typer.Option(metavar="FOLDER", help="Sounds that are mixed in; repeatable."),
     ] = None,
-    snr_db: Annotated[float | None, typer.Option(help="Level of the word above the noise.")] = None,
+    snr_db: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Level of the word above the noise, measured beside the sound without noise; "
+            "repeatable."
+        ),
+    ] = None,
     rival: Annotated[
         list[str] | None,
         typer.Option(
@@ -259,7 +265,7 @@ def bench_wake(
             recordings,
             negatives,
             noise=noise or (),
-            snr_db=snr_db,
+            snr_db=snr_db or (),
             rivals=[load_rival(each, word) for each in rival or ()],
             target=target_false_accepts_per_hour,
             out=out,

@@ -35,7 +35,9 @@ def test_recordings_of_the_word_and_of_others(exported, tmp_path):
     without = [tmp_path / "others"]
     out = tmp_path / "out"
     result = run_bench_wake(bundle, word, said, without, target=1e6, out=out)
-    figures = result["tuned"]["figures"]
+    (quiet,) = result["levels"]
+    assert quiet["snr_db"] is None
+    figures = quiet["tuned"]["figures"]
     assert figures["true_events"] == 2
     assert result["hours"] == pytest.approx(9 / 3600, abs=0.1 / 3600)
     recognizer = StreamingRecognizer(bundle.frontend, bundle.run_reference, bundle.detector)
@@ -44,19 +46,25 @@ def test_recordings_of_the_word_and_of_others(exported, tmp_path):
     with (out / "wake_curve.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["class"] == word]
     least = min(int(row["missed"]) for row in rows)
-    assert result["at_target"]["figures"]["missed"] == least
+    assert quiet["at_target"]["figures"]["missed"] == least
     assert result["unreadable"] == []
     missed = figures["missed"]
-    assert result["takes"]["takes"] == 2 and 2 * result["takes"]["miss_rate"] == missed
-    for ranges in result["takes_by"].values():
+    assert quiet["takes"]["takes"] == 2 and 2 * quiet["takes"]["miss_rate"] == missed
+    for ranges in quiet["takes_by"].values():
         assert ranges[0]["at_least"] is None and ranges[-1]["below"] is None
         assert sum(each["takes"] for each in ranges) == 2
         assert sum(each["takes"] * each["miss_rate"] for each in ranges) == missed
-    noisy = run_bench_wake(bundle, word, said, without, noise=without, snr_db=-20.0, target=0)
-    assert noisy["tuned"]["figures"]["false_accepts"] == figures["false_accepts"]
-    assert noisy["snr_db"] == -20.0
-    chosen = noisy["at_target"]
-    assert chosen is None or chosen["figures"]["false_accepts"] == 0
+    result = run_bench_wake(
+        bundle, word, said, without, noise=without, snr_db=[5.0, -20.0], target=0
+    )
+    assert [each["snr_db"] for each in result["levels"]] == [None, 5.0, -20.0]
+    assert result["levels"][0]["takes"] == quiet["takes"]
+    for noisy in result["levels"]:
+        assert noisy["tuned"]["figures"]["false_accepts"] == figures["false_accepts"]
+        chosen = noisy["at_target"]
+        assert chosen is None or chosen["figures"]["false_accepts"] == 0
+    with refuses(DataError, "--noise"):
+        run_bench_wake(bundle, word, said, without, snr_db=[10.0])
 
 
 def test_damaged_files_are_left_out_and_named(exported, tmp_path):
@@ -75,7 +83,7 @@ def test_damaged_files_are_left_out_and_named(exported, tmp_path):
     word = bundle.labels[0]
     result = run_bench_wake(bundle, word, said, [tmp_path / "others"], log=lines.append)
     assert result["unreadable"] == ["cut.flac", "text.wav"]
-    assert result["tuned"]["figures"]["true_events"] == 1
+    assert result["levels"][0]["tuned"]["figures"]["true_events"] == 1
     assert sum("left out: " in line for line in lines) == 2
     (tmp_path / "said" / "a.flac").unlink()
     with refuses(DataError, "no recording"):
