@@ -17,8 +17,9 @@ from m3net_tf.audio.datasets import AudioDataset, Clip, fit_length, to_pcm16
 from m3net_tf.audio.datasets.audio import Audio, FitRule, from_pcm16
 from m3net_tf.audio.datasets.dataset import READERS
 from m3net_tf.audio.datasets.networks import NETWORKS, find_teacher
+from m3net_tf.audio.datasets.windows import is_silent
 from m3net_tf.audio.frontend import features_int8
-from m3net_tf.audio.frontend.windows import TAIL_S
+from m3net_tf.audio.frontend.windows import TAIL_S, window_starts
 from m3net_tf.export.enrolment import enrolment_network
 from m3net_tf.runtime.classifier import find_model
 from m3net_tf.runtime.desktop import load_adaptive
@@ -72,23 +73,25 @@ class Embeddings:
         windows: int8 or float32, shape (windows, channels).
         copies: the same of augmented copies, which only train, shape (copies, windows, channels).
         clip: index of each window's clip, shape (windows,).
+        sounding: whether a window has sound, so that it trains, shape (windows,).
         quantization: scale and zero point of int8; None for floats.
     """
 
     windows: npt.NDArray[np.generic]
     copies: npt.NDArray[np.generic]
     clip: npt.NDArray[np.int64]
+    sounding: npt.NDArray[np.bool_]
     quantization: tuple[float, int] | None
 
     def training(
         self, clips: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """What fits a classifier: the windows of clips and their copies, and the clip of each.
+        """What fits a classifier: the sounding windows of clips and their copies, with their clips.
 
         Returns:
             Embeddings in real numbers, shape (rows, channels), and indices of clips, shape (rows,).
         """
-        chosen = np.isin(self.clip, clips)
+        chosen = np.isin(self.clip, clips) & self.sounding
         rows = np.concatenate([self.windows[None], self.copies])[:, chosen]
         return self.real(rows.reshape(-1, rows.shape[-1])), np.tile(self.clip[chosen], len(rows))
 
@@ -176,7 +179,7 @@ def embed_clips(
     augmentation: AugmentationSection,
     log: Log,
 ) -> Embeddings:
-    """Embeddings of the windows of clips, which follow each other; the last ends with the clip.
+    """Embeddings of the windows of clips, which are half a window apart, and of augmented copies.
 
     Args:
         augmentation: of the copies of each window, as a training from a body makes them.
@@ -187,33 +190,34 @@ def embed_clips(
     rule = dataset.info.fit
     tail = round(TAIL_S * body.rate_hz)
 
-    def embed(index: int) -> npt.NDArray[np.generic]:
+    def embed(index: int) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.bool_]]:
         windows = windows_of(dataset.load(clips[index]), body.samples, tail, rule)
         variants = [windows]
         for copy in range(1, augmentation.copies + 1):
             rng = np.random.default_rng([copy, index])
-            variants.append(
-                np.stack(
-                    [
-                        augment_waveform(each, augmentation, (), body.rate_hz, rng)
-                        for each in windows
-                    ]
-                )
-            )
-        return body.embed(np.concatenate(variants)).reshape(len(variants), len(windows), -1)
+            copied = [
+                augment_waveform(each, augmentation, (), body.rate_hz, rng) for each in windows
+            ]
+            variants.append(np.stack(copied))
+        embedded = body.embed(np.concatenate(variants))
+        levels = np.sqrt(np.square(windows, dtype=np.float64).mean(axis=1))
+        return embedded.reshape(len(variants), len(windows), -1), ~is_silent(levels)
 
-    found = []
+    found, sounding = [], []
     with track(log, f"{body.name}: {dataset.info.name}", len(clips), "clips") as task:
-        for of_clip in map_ahead(embed, iter(range(len(clips))), READERS):
-            found.append(of_clip)
+        for embeddings, with_sound in map_ahead(embed, iter(range(len(clips))), READERS):
+            found.append(embeddings)
+            sounding.append(with_sound)
             task.advance()
-    owners = np.repeat(np.arange(len(clips)), [each.shape[1] for each in found])
-    all_variants = np.concatenate(found, axis=1)
-    return Embeddings(all_variants[0], all_variants[1:], owners, body.quantization)
+    owners = np.repeat(np.arange(len(clips)), [len(each) for each in sounding])
+    variants = np.concatenate(found, axis=1)
+    return Embeddings(
+        variants[0], variants[1:], owners, np.concatenate(sounding), body.quantization
+    )
 
 
 def windows_of(sound: Audio, samples: int, tail: int, rule: FitRule) -> Audio:
-    """Windows that follow each other, shape (n, samples); the last one ends with the sound.
+    """Windows of a sound, half a window apart, shape (n, samples); the last one ends with it.
 
     Args:
         tail: least rest of the sound, in samples, for which a further window is worthwhile.
@@ -221,6 +225,5 @@ def windows_of(sound: Audio, samples: int, tail: int, rule: FitRule) -> Audio:
     """
     if len(sound) < samples:
         sound = fit_length(sound, samples, rule)
-    count = max(1, -(-(len(sound) - tail + 1) // samples))
-    starts = np.minimum(np.arange(count) * samples, len(sound) - samples)
+    starts = window_starts(len(sound), samples, tail)
     return np.stack([sound[start : start + samples] for start in starts])

@@ -129,9 +129,9 @@ def test_the_interval_grows_with_the_differences_of_draws(esc10: Path):
     assert widths[0] < widths[1]
 
 
-def test_windows_follow_each_other_and_the_last_one_ends_with_the_sound():
+def test_windows_are_half_a_window_apart_and_the_last_one_ends_with_the_sound():
     sound = np.arange(25, dtype=np.float32)
-    firsts = {25: [0, 10, 15], 20: [0, 10], 21: [0, 10], 22: [0, 10, 12], 10: [0], 11: [0]}
+    firsts = {25: [0, 5, 10, 15], 20: [0, 5, 10], 21: [0, 5, 10], 22: [0, 5, 10, 12], 10: [0]}
     for samples, starts in firsts.items():
         assert windows_of(sound[:samples], 10, 2, "pad")[:, 0].tolist() == starts
     short = windows_of(sound[1:5], 10, 2, "pad")
