@@ -91,7 +91,16 @@ def compile_for_host(
         skip_or_fail("missing: gcc")
     includes = [f"-I{folder}" for folder in folders]
     settings = ["-std=gnu11", "-O1", "-g", *WARNINGS, *SANITISERS, *includes, *options]
-    run_tool("gcc", *settings, *sources, "-lm", "-o", program)
+    # A file at a time, because a compiler cache keeps nothing else.
+    cache = os.environ.get("CMAKE_C_COMPILER_LAUNCHER")
+    compiler = [cache, "gcc"] if cache else ["gcc"]
+    folder = program.with_name(f"{program.name}_objects")
+    folder.mkdir(exist_ok=True)
+    objects = []
+    for number, source in enumerate(sources):
+        objects.append(folder / f"{number}.o")
+        run_tool(*compiler, *settings, "-c", source, "-o", objects[-1])
+    run_tool("gcc", *settings, *objects, "-lm", "-o", program)
     return program
 
 
