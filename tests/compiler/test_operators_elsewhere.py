@@ -75,8 +75,7 @@ def cases_and_outputs(tmp_path_factory):
         pytest.param("cortex-m3", marks=pytest.mark.slow),
         "cortex-m4",
         pytest.param("cortex-m33", marks=pytest.mark.slow),
-        "cortex-m55",
-        "rv32imac",
+        *(pytest.param(core, marks=pytest.mark.slow) for core in ("cortex-m55", "rv32imac")),
     ],
 )
 def test_operators_on_an_emulated_core(core, cases_and_outputs, tmp_path):

@@ -59,6 +59,7 @@ def test_the_application_for_esp_idf_prints_the_events_of_the_desktop(warped_bun
     assert printed == desktop_events(warped_bundle, pcm) and len(set(printed)) > 1
 
 
+@pytest.mark.slow
 def test_the_platformio_project_times_the_library(arm_emulation, library_bundle, tmp_path):
     source = EXAMPLES / "platformio" / "src" / "main.cpp"
     printed = run_example(library_bundle, "platformio", source, tmp_path, sound(1, 8))

@@ -33,7 +33,7 @@ from m3net_tf.runtime import DetectorConfig, write_c_header
 from m3net_tf.runtime.interpreter import run_reference
 
 #: They run the same code; the second one takes another build.
-BOARDS = ("mps2_an385", pytest.param("mps2_an505", marks=pytest.mark.slow))
+BOARDS = [pytest.param(board, marks=pytest.mark.slow) for board in ("mps2_an385", "mps2_an505")]
 #: Executed instructions a frame at 40 mel bins.
 FRONTEND_LIMIT = 32_000
 #: RAM of the front end and of the ring of columns with its two counters.

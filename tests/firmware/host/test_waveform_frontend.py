@@ -62,10 +62,7 @@ MONITOR = (
     )),
 )  # fmt: skip
 #: They need no FPU for this; the second one takes another build.
-BOARDS = (
-    "mps2_an386",
-    *(pytest.param(board, marks=pytest.mark.slow) for board in ("mps2_an385", "mps2_an505")),
-)
+BOARDS = ("mps2_an386", "mps2_an385", "mps2_an505")
 #: Executed instructions a sample, with what cuts the clip into hops.
 SAMPLE_LIMIT = 60
 
@@ -188,6 +185,7 @@ def network() -> bytes:
     return quantize_int8(network, sounds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("board", BOARDS)
 def test_an_emulated_core_gives_the_desktop_s_bytes_from_samples(
     firmware_possible: None, network: bytes, tmp_path: Path, board: str
