@@ -41,18 +41,16 @@ def require_equal(cases, outputs, expected):
     assert different == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
         pytest.param((), id="portable"),
-        pytest.param(("-DM3NET_ENGINE_RV32=1",), id="rv32", marks=pytest.mark.slow),
+        pytest.param(("-DM3NET_ENGINE_RV32=1",), id="rv32"),
         pytest.param(
             ("-mavx2",),
             id="avx2",
-            marks=[
-                pytest.mark.slow,
-                pytest.mark.skipif(not HAS_AVX2, reason="the processor does not have AVX2"),
-            ],
+            marks=pytest.mark.skipif(not HAS_AVX2, reason="the processor does not have AVX2"),
         ),
     ],
 )

@@ -37,7 +37,8 @@ def events_of(lines: list[str]) -> list[str]:
     return [line for line in lines if not line.startswith("microphone ")]
 
 
-@pytest.mark.parametrize("sketch", ["listen", pytest.param("listen_esp32", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sketch", ["listen", "listen_esp32"])
 def test_the_arduino_sketches_print_the_events_of_the_desktop(
     arm_emulation, warped_bundle, tmp_path, sketch
 ):

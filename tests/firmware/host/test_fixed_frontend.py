@@ -86,7 +86,13 @@ def compile_host(bundle: Path) -> Path:
     return compile_for_host(bundle / "host", sources, folders, "-DM3NET_FRONTEND_FIXED=1")
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("default", "mfcc", "yamnet") else pytest.mark.slow)
+        for name in CONFIGS
+    ],
+)
 def test_the_host_gives_the_model_s_bits(tmp_path: Path, name: str):
     config = CONFIGS[name]
     write_c_tables(config, tmp_path, frames=FRAMES)

@@ -103,7 +103,13 @@ def test_a_table_that_falls_is_refused(tmp_path: Path):
     assert done.returncode != 0 and b"the front end refuses its tables" in done.stderr
 
 
-@pytest.mark.parametrize("columns", [1, COLUMNS, COLUMNS + 3, 3 * COLUMNS - 1])
+@pytest.mark.parametrize(
+    "columns",
+    [
+        *(1, COLUMNS + 3),
+        *(pytest.param(count, marks=pytest.mark.slow) for count in (COLUMNS, 3 * COLUMNS - 1)),
+    ],
+)
 def test_the_window_is_the_last_samples_in_one_row(tmp_path: Path, columns: int):
     write_c_tables(COMPANDED, tmp_path, frames=SAMPLES)
     samples = np.random.default_rng(columns).integers(-128, 128, columns * HOP).astype(np.int8)

@@ -199,6 +199,7 @@ VARIANTS = {"mirror_frequency", "mirror_both", "eca_5", "conv_block_strided", "d
 VARIANTS |= {"ds_conv_norm", "image_replicate", "mask_grid", "mean_over_time"}
 VARIANTS |= {"global_attention_se", "local_attention_none", "gabor_free_taps", "hann_pooling"}
 VARIANTS |= {"classifier", "self_attention", "positions", "macem_b", "mask_high_energy"}
+VARIANTS |= {"bidirectional_lstm"}  # the unrolled one gives the same int8 bytes
 VARIANTS |= {"res_conv_1d", "broadcasted_transition", "diffres", "gabor", "sinc"}
 
 
