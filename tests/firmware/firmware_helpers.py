@@ -98,7 +98,7 @@ def compile_for_host(
     folder.mkdir(exist_ok=True)
     objects = []
     for number, source in enumerate(sources):
-        objects.append(folder / f"{number}.o")
+        objects.append(folder / f"{number}_{source.stem}.o")
         run_tool(*compiler, *settings, "-c", source, "-o", objects[-1])
     run_tool("gcc", *settings, *objects, "-lm", "-o", program)
     return program

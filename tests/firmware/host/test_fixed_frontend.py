@@ -105,7 +105,9 @@ def test_the_host_gives_the_model_s_bits(tmp_path: Path, name: str):
 
 
 def test_an_export_without_the_tables_says_how_to_fix_it(tmp_path: Path):
-    header, _ = write_c_tables(FrontendConfig(), tmp_path, frames=FRAMES)
+    config = FrontendConfig()
+    write_c_header(DetectorConfig.default(config, FRAMES, ["a"]), tmp_path)
+    header, _ = write_c_tables(config, tmp_path, frames=FRAMES)
     lines = header.read_text().splitlines(keepends=True)
     header.write_text("".join(line for line in lines if "_FIXED_" not in line))
     with pytest.raises(AssertionError, match="no fixed-point settings: export the model again"):
