@@ -85,7 +85,7 @@ def compile_for_host(
 ) -> Path:
     """A program of C sources for this computer, with sanitisers unless an option says otherwise.
 
-    Skips without a compiler.
+    Object files among the sources are linked. Skips without a compiler.
     """
     if shutil.which("gcc") is None:
         skip_or_fail("missing: gcc")
@@ -98,6 +98,9 @@ def compile_for_host(
     folder.mkdir(exist_ok=True)
     objects = []
     for number, source in enumerate(sources):
+        if source.suffix == ".o":
+            objects.append(source)
+            continue
         objects.append(folder / f"{number}_{source.stem}.o")
         run_tool(*compiler, *settings, "-c", source, "-o", objects[-1])
     run_tool("gcc", *settings, *objects, "-lm", "-o", program)
