@@ -233,6 +233,7 @@ def test_padding_changes_nothing(which, padded):
     assert spread > 0.01  # so that equality says something
 
 
+@pytest.mark.slow
 def test_centred_bins_hide_the_level_of_each_bin():
     levels = np.linspace(-0.5, 0.5, SHAPE[0])[:, None, None]
     for centred in (True, False):
@@ -241,6 +242,7 @@ def test_centred_bins_hide_the_level_of_each_bin():
         assert (np.abs(difference).max() < 1e-5) == centred
 
 
+@pytest.mark.slow
 def test_lengths_of_full_clips_are_the_network_without_lengths():
     model = tiny(lengths=True)
     plain = tiny()
