@@ -90,7 +90,17 @@ def test_a_light_installation_asks_for_no_training_package(wheel):
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        *([("lab recipe m3net/table4 nothing", "no cell is named 'nothing'")] if LAB else []),
+        *(
+            [
+                pytest.param(
+                    "lab recipe m3net/table4 nothing",
+                    "no cell is named 'nothing'",
+                    marks=pytest.mark.slow,
+                )
+            ]
+            if LAB
+            else []
+        ),
         (f"compile {KEYWORDS} --out c", "c/model.c"),
     ],
 )

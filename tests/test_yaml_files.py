@@ -83,3 +83,9 @@ def test_merge_keys_may_be_replaced():
     """
     assert parse_yaml(text, "text") == yaml.safe_load(text)
     assert parse_yaml(text, "text")["both"] == {"lr": 5, "seed": 3}
+
+
+def test_values_of_a_text_are_the_callers_own():
+    first = parse_yaml("a: [1]", "text")
+    first["a"].append(2)
+    assert parse_yaml("a: [1]", "text") == {"a": [1]}

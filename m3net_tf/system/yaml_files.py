@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Strict reader of users' YAML: plain values only, no duplicate keys, bounded size and nesting."""
 
+import copy
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -44,11 +46,17 @@ def parse_yaml(text: str, name: str) -> Any:
             values or a number of too many digits, is nested too deeply, or has too many values.
     """
     try:
-        return yaml.load(text, _StrictLoader)
+        return copy.deepcopy(_parsed(text))  # the caller may change its values
     except yaml.YAMLError as error:
         raise ConfigError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from None
     except _RefusedError as error:
         raise ConfigError(f"{name}: {error}") from None
+
+
+# A table reads the recipe of each of its runs many times, and parsing takes most of that time.
+@functools.lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:
+    return yaml.load(text, _StrictLoader)
 
 
 class _RefusedError(Exception):

@@ -315,6 +315,7 @@ def test_random_networks_with_dead_channels(tmp_path):
     assert compare(range(FEW), tmp_path, sanitized=False) > FEW // 4
 
 
+@pytest.mark.slow
 @needs_micro
 def test_random_networks_with_dead_channels_are_clean_under_sanitizers(tmp_path):
     assert compare(range(FEW, FEW + CHECKED), tmp_path, sanitized=True) > CHECKED // 4

@@ -90,7 +90,13 @@ def test_a_network_is_clean_under_sanitizers(tmp_path):
     np.testing.assert_array_equal(output, run_micro(tflite, [clip], 1)[0].reshape(-1))
 
 
-@pytest.mark.parametrize("core", ["cortex-m3", "cortex-m4", "cortex-m55", "rv32imac"])
+@pytest.mark.parametrize(
+    "core",
+    [
+        *(pytest.param(core, marks=pytest.mark.slow) for core in ("cortex-m3", "rv32imac")),
+        *("cortex-m4", "cortex-m55"),
+    ],
+)
 def test_a_network_on_an_emulated_core(core, tmp_path):
     if reason := why_not(core):
         pytest.skip(reason)

@@ -41,18 +41,16 @@ def require_equal(cases, outputs, expected):
     assert different == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
         pytest.param((), id="portable"),
-        pytest.param(("-DM3NET_ENGINE_RV32=1",), id="rv32", marks=pytest.mark.slow),
+        pytest.param(("-DM3NET_ENGINE_RV32=1",), id="rv32"),
         pytest.param(
             ("-mavx2",),
             id="avx2",
-            marks=[
-                pytest.mark.slow,
-                pytest.mark.skipif(not HAS_AVX2, reason="the processor does not have AVX2"),
-            ],
+            marks=pytest.mark.skipif(not HAS_AVX2, reason="the processor does not have AVX2"),
         ),
     ],
 )
@@ -75,8 +73,7 @@ def cases_and_outputs(tmp_path_factory):
         pytest.param("cortex-m3", marks=pytest.mark.slow),
         "cortex-m4",
         pytest.param("cortex-m33", marks=pytest.mark.slow),
-        "cortex-m55",
-        "rv32imac",
+        *(pytest.param(core, marks=pytest.mark.slow) for core in ("cortex-m55", "rv32imac")),
     ],
 )
 def test_operators_on_an_emulated_core(core, cases_and_outputs, tmp_path):

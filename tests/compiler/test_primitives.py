@@ -524,7 +524,13 @@ LINES = {"line", "longer_line", "window"}
 PAIRS = {"load_word", "even_bytes", "odd_bytes", "add_products", "pixels", *LINES}
 
 
-@pytest.mark.parametrize("path", ALL)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=() if path in (HOST, "cortex-m4", *RV32) else pytest.mark.slow)
+        for path in ALL
+    ],
+)
 def test_results_are_exact(path, tmp_path):
     skip_without(path)
     found = compare(path, tmp_path / "build", compile_rows(path, tmp_path / "rows"))

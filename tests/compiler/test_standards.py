@@ -36,7 +36,8 @@ def generated(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("standard", ["c99", "c11"])
+# All other tests compile by C11.
+@pytest.mark.parametrize("standard", ["c99", pytest.param("c11", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("target", COMPILERS)
 def test_pedantic_compilers_find_nothing(target, standard, generated):
     tool, *options = COMPILERS[target]

@@ -25,6 +25,9 @@ from m3net_tf.system.errors import ModelError
 
 INPUTS = 4
 
+# Tests of the operators' forms have open sizes, too, and need no second Keras.
+pytestmark = pytest.mark.slow
+
 with_micro = pytest.mark.skipif(
     bool(tflm_unavailable_reason()), reason=tflm_unavailable_reason() or "TFLite Micro is there"
 )

@@ -100,6 +100,7 @@ def test_random_networks_give_the_bytes_of_the_whole_window(tmp_path):
     assert {"add_lines", "add_lines_16", "mean_of_sums", "average_lines"} <= kernels
 
 
+@pytest.mark.slow
 def test_networks_with_dead_channels_give_the_bytes_of_the_window_with_all_channels(tmp_path):
     streams = {}
     for seed in range(FEW):

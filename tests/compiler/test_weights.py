@@ -94,12 +94,7 @@ def test_ram_is_for_the_constants_that_a_run_reads_most():
         assert emit(network, "some").source.count("M3NET_IN_RAM static const") == len(expected)
 
 
-CORES = [
-    pytest.param("cortex-m3", marks=pytest.mark.slow),
-    "cortex-m4",
-    pytest.param("cortex-m33", marks=pytest.mark.slow),
-    "cortex-m55",
-]
+CORES = ["cortex-m3", "cortex-m4", "cortex-m33", "cortex-m55"]
 
 
 @pytest.fixture(scope="module")
@@ -297,6 +292,7 @@ def test_convolutions_on_this_machine(cases, expected, tmp_path):
         np.testing.assert_array_equal(hosts[case.name].run(*case.inputs)[0].reshape(-1), output)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "an emulator is there")
 @pytest.mark.parametrize("core", CORES)
 def test_convolutions_on_an_emulated_core(core, cases, expected, tmp_path):

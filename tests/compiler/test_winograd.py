@@ -142,6 +142,7 @@ def expected(cases):
     return [run_micro(tflite, case.inputs, 1)[0].reshape(-1) for tflite, case in cases]
 
 
+@pytest.mark.slow
 def test_the_bytes_on_this_machine(cases, expected, tmp_path):
     outputs = run_checked([case for _, case in cases], tmp_path, "-DM3NET_ENGINE_WINOGRAD=1")
     for (_, case), output, right in zip(cases, outputs, expected, strict=True):

@@ -55,6 +55,7 @@ def test_the_pipelines_calls_give_the_scores_of_the_export(solution, exported, m
     assert labels["label_dict"] == {name: i for i, name in enumerate(exported.labels)}
 
 
+@pytest.mark.slow
 def test_the_board_prints_what_the_pipeline_reads(solution, exported, tmp_path):
     code = solution / "your_generated_code/src"
     (library,) = (code / "components/esp-idf").iterdir()

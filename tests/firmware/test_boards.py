@@ -79,10 +79,9 @@ def images(
     return make
 
 
-# One core with Helium and one without; make test-all and make emulate-all have the others.
+# make test-all and make emulate-all have the others.
 CORES = [
-    pytest.param(board, marks=() if board in ("mps2_an386", "mps3_an547") else pytest.mark.slow)
-    for board in EMULATED
+    pytest.param(board, marks=() if board == BOARD else pytest.mark.slow) for board in EMULATED
 ]
 
 
@@ -194,7 +193,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("board", [*CORES, "qemu_riscv32"])
+@pytest.mark.parametrize("board", [*CORES, pytest.param("qemu_riscv32", marks=pytest.mark.slow)])
 def test_clocks_sleep_reception_and_resets(images: Callable[..., FirmwareImage], board: str):
     if reason := why_no_emulation(board, COMPILED):
         skip_or_fail(reason)

@@ -37,7 +37,8 @@ def events_of(lines: list[str]) -> list[str]:
     return [line for line in lines if not line.startswith("microphone ")]
 
 
-@pytest.mark.parametrize("sketch", ["listen", pytest.param("listen_esp32", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sketch", ["listen", "listen_esp32"])
 def test_the_arduino_sketches_print_the_events_of_the_desktop(
     arm_emulation, warped_bundle, tmp_path, sketch
 ):
@@ -59,6 +60,7 @@ def test_the_application_for_esp_idf_prints_the_events_of_the_desktop(warped_bun
     assert printed == desktop_events(warped_bundle, pcm) and len(set(printed)) > 1
 
 
+@pytest.mark.slow
 def test_the_platformio_project_times_the_library(arm_emulation, library_bundle, tmp_path):
     source = EXAMPLES / "platformio" / "src" / "main.cpp"
     printed = run_example(library_bundle, "platformio", source, tmp_path, sound(1, 8))

@@ -66,6 +66,7 @@ def scores_of_sound(bundle: Bundle, pcm: np.ndarray) -> np.ndarray:
     return bundle.run_reference(fixed_features_int8(bundle.frontend, pcm)[None, ..., None])[0]
 
 
+@pytest.mark.slow
 def test_the_library_of_diffres_gives_the_bytes_of_the_desktop(
     arm_emulation, warped_bundle, tmp_path
 ):
@@ -91,7 +92,11 @@ def test_the_library_of_a_trained_run_gives_the_test_vectors_of_its_export(
 
 @pytest.mark.parametrize(
     ("layout", "kind"),
-    [("zephyr", "warped_bundle"), ("cmsis-pack", "streaming_bundle"), ("esp-idf", "warped_bundle")],
+    [
+        pytest.param("zephyr", "warped_bundle", marks=pytest.mark.slow),
+        pytest.param("cmsis-pack", "streaming_bundle", marks=pytest.mark.slow),
+        ("esp-idf", "warped_bundle"),
+    ],
 )
 def test_a_library_compiles_completely(layout, kind, request, tmp_path):
     if shutil.which(f"{TOOLS[layout]}gcc") is None:
@@ -302,6 +307,7 @@ def test_cmsis_pack(library_bundle, tmp_path):
     assert files["src/"] == "include" and files["src/m3net.h"] == "header"
 
 
+@pytest.mark.slow
 def test_a_network_on_samples_brings_their_arithmetic(arm_emulation, library_bundle, tmp_path):
     raw = frontend_preset("bilateral", log="mu", hop_samples=280)  # 7 hops are the network's input
     folder = shutil.copytree(library_bundle.folder, tmp_path / "export")

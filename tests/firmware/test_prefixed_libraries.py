@@ -39,6 +39,7 @@ def exported_names(library: Path, part: str, folder: Path) -> set[str]:
     return set(re.findall(r" [TDRBVWC] (\w+)$", run_tool("nm", "-g", *objects).decode(), re.M))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc: apt install gcc")
 def test_all_names_begin_with_the_library_s_and_two_link_together(
     warped_bundle: Bundle, streaming_bundle: Bundle, tmp_path: Path

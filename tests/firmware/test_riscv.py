@@ -20,6 +20,9 @@ from m3net_tf.system.errors import FirmwareError
 BOARD = "qemu_riscv32"
 MACHINE = find_machine(BOARD)
 
+# Tests of the compiler emulate a core of this kind, too, and take less time.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def possible() -> None:

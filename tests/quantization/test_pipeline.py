@@ -249,6 +249,7 @@ def test_nothing_quantised_costs_nothing():
     np.testing.assert_array_equal(outputs(untouched, features), float_outputs)
 
 
+@pytest.mark.slow
 def test_a_bound_that_the_first_method_keeps(tiny_run, tmp_path):
     shutil.copytree(tiny_run, tmp_path / "run")
     lines: list[str] = []

@@ -57,6 +57,24 @@ def summary(run, emulation):
     return chain.run_chain(run, BOARD)
 
 
+@pytest.fixture
+def tiny(exported_run, tmp_path):
+    """A copy of the run that many tests share, of a smaller network."""
+    return Run(shutil.copytree(exported_run, tmp_path / "run"))
+
+
+def test_the_summary_of_a_few_clips(tiny, emulation):
+    clips = 10
+    summary = chain.run_chain(tiny, BOARD, count=clips)
+    assert summary["clips"] == clips and summary["bytes_equal"] is True
+    assert summary["accuracy"]["int8_desktop"] == summary["accuracy"]["emulated"]
+    assert summary["end_to_end"]["same_label_as_desktop"] == 1.0
+    assert summary["end_to_end"]["features_largest_lsb"] <= 2
+    assert min(summary["instructions"], summary["frontend_instructions"]) > 10_000
+    has_the_promised_keys(tiny, summary)
+
+
+@pytest.mark.slow
 def test_bytes_are_equal_on_desktop_host_and_board(summary):
     assert summary["clips"] >= PARITY_CLIPS
     assert summary["bytes_equal"] is True
@@ -66,6 +84,7 @@ def test_bytes_are_equal_on_desktop_host_and_board(summary):
         assert accuracy["tflm_host"] == accuracy["emulated"]
 
 
+@pytest.mark.slow
 def test_a_hop_costs_less_than_a_window_and_gives_its_bytes(run, summary):
     stream = summary["stream"]
     assert stream["bytes_equal"] is True and stream["hops"] > PARITY_CLIPS
@@ -77,6 +96,7 @@ def test_a_hop_costs_less_than_a_window_and_gives_its_bytes(run, summary):
     assert "same as the window's" in console.export_text()
 
 
+@pytest.mark.slow
 def test_board_hears_what_python_computes(summary):
     end_to_end = summary["end_to_end"]
     assert end_to_end["features_within_1_lsb"] >= 0.999
@@ -84,6 +104,7 @@ def test_board_hears_what_python_computes(summary):
     assert end_to_end["same_label_as_desktop"] >= 0.99
 
 
+@pytest.mark.slow
 def test_cost_is_within_its_limits_and_repeatable(run, summary):
     bundle = Bundle.load(run.folder / "export")
     image = starting.prove_arena(
@@ -101,7 +122,7 @@ def test_cost_is_within_its_limits_and_repeatable(run, summary):
         assert summary[key] == board[key]
 
 
-def test_summary_file_has_the_promised_keys(run, summary):
+def has_the_promised_keys(run, summary):
     saved = json.loads((run.folder / "summary.json").read_text())
     assert saved == json.loads(json.dumps(summary))
     assert set(saved["accuracy"]) == {"float", "int8_desktop", "tflm_host", "emulated"}
@@ -109,6 +130,11 @@ def test_summary_file_has_the_promised_keys(run, summary):
     for key in ("clips", "bytes_equal", "parameters", "arena_bytes", "flash_bytes", "git_commit"):
         assert key in saved
     assert chain.saved_summary(run, BOARD) == saved
+
+
+@pytest.mark.slow
+def test_summary_file_has_the_promised_keys(run, summary):
+    has_the_promised_keys(run, summary)
 
 
 @pytest.fixture(scope="module")
@@ -160,18 +186,19 @@ def test_arena_of_tflm_is_proven_and_one_step_less_is_refused(run, tflm_summary,
     assert "\n" not in str(error.value)
 
 
-def test_without_an_emulator_the_rest_still_works(run, no_emulator):
+def test_without_an_emulator_the_rest_still_works(tiny, no_emulator):
     assert no_emulator in starting.why_no_emulation(BOARD)
-    summary = chain.run_chain(run, BOARD, count=20)
+    summary = chain.run_chain(tiny, BOARD, count=20)
     assert no_emulator in summary["emulation_missing"]
     assert summary["accuracy"]["emulated"] is None and summary["instructions"] is None
     assert summary["accuracy"]["int8_desktop"] is not None
-    assert chain.saved_summary(run, BOARD) is None
+    assert chain.saved_summary(tiny, BOARD) is None
     terminal = Console(record=True, width=100)
     terminal.print(chain.chain_table(summary))
     assert no_emulator in terminal.export_text()
 
 
+@pytest.mark.slow
 def test_an_accuracy_of_one_name_is_of_one_input(run, no_emulator, monkeypatch):
     """Float is of the training's features, int8 on the desktop of 16-bit samples, here all 0."""
 

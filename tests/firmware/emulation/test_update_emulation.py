@@ -64,11 +64,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Bundle]:
 
 
 #: A board for each order of weights.
-ORDERS = (
-    BOARD,
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("mps2_an385", "mps3_an547")),
-    pytest.param("qemu_riscv32", marks=pytest.mark.slow),
-)
+ORDERS = (BOARD, "mps2_an385", "mps3_an547", "qemu_riscv32")
 
 
 @pytest.fixture(params=ORDERS)
@@ -107,6 +103,7 @@ def scores(device: Device) -> np.ndarray:
     return device.infer().output
 
 
+@pytest.mark.slow
 def test_the_board_gives_the_bytes_of_each_training(board: Device, exported: Callable[..., Bundle]):
     others = [exported(2, labels=tuple(f"other{index}" for index in range(CLASSES))), exported(3)]
     want = [each.run_reference(FEATURES[..., None])[0] for each in (exported(1), *others)]

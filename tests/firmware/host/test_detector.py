@@ -263,7 +263,9 @@ def random_sound(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    ("look_runs", "several"), [(0, False), (2, False), (0, True)], ids=["", "looks", "several"]
+    ("look_runs", "several"),
+    [(0, False), (2, False), pytest.param(0, True, marks=pytest.mark.slow)],
+    ids=["", "looks", "several"],
 )
 @settings(
     max_examples=200,

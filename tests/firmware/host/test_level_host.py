@@ -2,6 +2,7 @@
 """Level and gain in C compared with Python: the same integers after every hop."""
 
 import dataclasses
+import itertools
 import subprocess
 from pathlib import Path
 
@@ -22,7 +23,17 @@ GAINS = ({}, {"automatic_gain": True}, {"gain_db": 12.5}, {"gain_db": 30, "autom
 VERDICTS = (Verdict.OK, Verdict.QUIET, Verdict.CLIPS)
 
 
-@pytest.fixture(scope="module", params=[(f, g) for f in range(2) for g in range(4)], ids=str)
+QUICK = ((0, 0), (0, 1), (1, 3))
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(pair, marks=() if pair in QUICK else pytest.mark.slow)
+        for pair in itertools.product(range(2), range(4))
+    ],
+    ids=str,
+)
 def driver(request, tmp_path_factory) -> tuple[FrontendConfig, DetectorConfig, Path]:
     frontend = FRONTENDS[request.param[0]]
     config = DetectorConfig(20, 40, (ClassSettings("yes"),), **GAINS[request.param[1]])

@@ -62,10 +62,7 @@ MONITOR = (
     )),
 )  # fmt: skip
 #: They need no FPU for this; the second one takes another build.
-BOARDS = (
-    "mps2_an386",
-    *(pytest.param(board, marks=pytest.mark.slow) for board in ("mps2_an385", "mps2_an505")),
-)
+BOARDS = ("mps2_an386", "mps2_an385", "mps2_an505")
 #: Executed instructions a sample, with what cuts the clip into hops.
 SAMPLE_LIMIT = 60
 
@@ -106,7 +103,13 @@ def test_a_table_that_falls_is_refused(tmp_path: Path):
     assert done.returncode != 0 and b"the front end refuses its tables" in done.stderr
 
 
-@pytest.mark.parametrize("columns", [1, COLUMNS, COLUMNS + 3, 3 * COLUMNS - 1])
+@pytest.mark.parametrize(
+    "columns",
+    [
+        *(1, COLUMNS + 3),
+        *(pytest.param(count, marks=pytest.mark.slow) for count in (COLUMNS, 3 * COLUMNS - 1)),
+    ],
+)
 def test_the_window_is_the_last_samples_in_one_row(tmp_path: Path, columns: int):
     write_c_tables(COMPANDED, tmp_path, frames=SAMPLES)
     samples = np.random.default_rng(columns).integers(-128, 128, columns * HOP).astype(np.int8)
@@ -188,6 +191,7 @@ def network() -> bytes:
     return quantize_int8(network, sounds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("board", BOARDS)
 def test_an_emulated_core_gives_the_desktop_s_bytes_from_samples(
     firmware_possible: None, network: bytes, tmp_path: Path, board: str

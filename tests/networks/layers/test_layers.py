@@ -199,7 +199,14 @@ VARIANTS = {"mirror_frequency", "mirror_both", "eca_5", "conv_block_strided", "d
 VARIANTS |= {"ds_conv_norm", "image_replicate", "mask_grid", "mean_over_time"}
 VARIANTS |= {"global_attention_se", "local_attention_none", "gabor_free_taps", "hann_pooling"}
 VARIANTS |= {"classifier", "self_attention", "positions", "macem_b", "mask_high_energy"}
+VARIANTS |= {"bidirectional_lstm"}  # the unrolled one gives the same int8 bytes
 VARIANTS |= {"res_conv_1d", "broadcasted_transition", "diffres", "gabor", "sinc"}
+
+
+# In half precision: a block of Keras's layers, and most of those that compute in single precision.
+QUICK_HALF = {"conv_block", "eca", "fusion", "image_delta", "mask_random", "pcen", "point_norm"}
+QUICK_HALF |= {"mean_over_frequency", "sub_spectral_norm", "unrolled_bilstm", "diffres_layer"}
+HALF = [pytest.param(name, marks=() if name in QUICK_HALF else pytest.mark.slow) for name in BLOCKS]
 
 
 @pytest.fixture(
@@ -263,6 +270,7 @@ class TestEveryLayer:
         assert loaded.get_config() == model.get_config()
         np.testing.assert_array_equal(loaded(real(5)), model(real(5)))
 
+    @pytest.mark.parametrize("trained", HALF, indirect=True)
     def test_mixed_precision(self, model, half_precision):
         """A training step under the policy, near the one without it."""
         half = build(model.name)

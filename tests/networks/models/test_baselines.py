@@ -37,6 +37,7 @@ def test_bodies_are_the_published_ones(body):
     assert without_head + head == published
 
 
+@pytest.mark.slow
 def test_one_channel_is_repeated_three_times():
     model = small()
     coloured = small((40, 49, 3))

@@ -60,9 +60,8 @@ def test_shapes_of_the_papers_branches():
     assert shapes["pool"] == (None, 1, 1, 128)
 
 
-@pytest.mark.parametrize(  # ESC-50, US8K, RAVDESS, CREMA-D
-    "classes", [50, *(pytest.param(classes, marks=pytest.mark.slow) for classes in (10, 8, 6))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("classes", [50, 10, 8, 6])  # ESC-50, US8K, RAVDESS, CREMA-D
 def test_only_the_head_depends_on_the_classes(classes):
     rest = 10_114_994 - 50 * 129
     assert build_model("bilateral", "paper", classes=classes).count_params() == rest + classes * 129

@@ -323,6 +323,7 @@ class TestWarp:
         expected = FrameWarp(12)([tf.cast(x, tf.float32), tf.cast(raw, tf.float32)])
         np.testing.assert_array_equal(out, expected)
 
+    @pytest.mark.slow
     def test_at_least_three_times_as_fast_as_a_loop(self):
         """Forward and backward; the loop is as fast as possible: it visits only a row's frames."""
         clips, frames, frames_out = 2, 300, 150

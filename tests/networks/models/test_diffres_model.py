@@ -96,7 +96,7 @@ B0 = {"name": "efficientnet_attention", "preset": "b0"}
 @pytest.mark.parametrize(
     ("classifier", "more"),
     [
-        ({"name": "ds_cnn", "preset": "mcu"}, {}),
+        pytest.param({"name": "ds_cnn", "preset": "mcu"}, {}, marks=pytest.mark.slow),
         ({"name": "m3net", "preset": "mcu"}, {}),
         ({"name": "m3net", "preset": "paper"}, {"one_channel": True}),
         pytest.param(B0, {}, marks=pytest.mark.slow),
@@ -148,6 +148,7 @@ class TestGuide:
         assert float(model.losses[0]) == pytest.approx(expected, rel=1e-5)
         assert not tiny(guide_weight=0.0).losses
 
+    @pytest.mark.slow
     def test_of_the_released_code(self):
         model = tiny(reading="released", reduction=0.25)
         inside = {key: value.numpy() for key, value in probe(model)(real()).items()}

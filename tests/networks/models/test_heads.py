@@ -12,7 +12,11 @@ FEATURES = np.random.default_rng(0).uniform(-1, 1, (4, 40, 49, 1)).astype(np.flo
 
 @pytest.mark.parametrize(
     ("name", "overrides"),
-    [("m3net", {}), ("ds_cnn", {}), ("spectromasknet", {"lengths": True})],
+    [
+        ("m3net", {}),
+        ("ds_cnn", {}),
+        pytest.param("spectromasknet", {"lengths": True}, marks=pytest.mark.slow),
+    ],
 )
 def test_sigmoid_is_the_same_network_with_another_end(name, overrides):
     shape = FEATURES.shape[1:]

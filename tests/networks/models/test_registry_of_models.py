@@ -33,8 +33,15 @@ def smallest_preset(name):
     return min(presets_of(name), key=lambda preset: presets_of(name)[preset].parameters)
 
 
+# Networks of others that are large or have more layers than most; they are compared with ours.
+OTHERS = {"baselines", "bc_resnet", "efficientnet_attention", "learnable_frontend", "mobilenet"}
+
 EVERY_PRESET = [
-    pytest.param(name, preset, marks=() if preset == smallest_preset(name) else pytest.mark.slow)
+    pytest.param(
+        name,
+        preset,
+        marks=pytest.mark.slow if name in OTHERS or preset != smallest_preset(name) else (),
+    )
     for name in model_names()
     for preset in presets_of(name)
 ]
@@ -96,12 +103,13 @@ OPERATORS = {
 }
 
 
-def marks(name):
-    large = presets_of(name)[usual_preset(name)].parameters > 500_000
-    return pytest.mark.slow if large else ()
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in model_names()])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in OTHERS else ())
+        for name in model_names()
+    ],
+)
 class TestEveryNetwork:
     """A network with another shape and other classes than its preset's."""
 
@@ -142,27 +150,39 @@ class TestEveryNetwork:
         np.testing.assert_array_equal(loaded(maps), model(maps))
         check_objects(tmp_path, json.loads(json.dumps(keras.saving.serialize_keras_object(loaded))))
 
-    def test_int8_on_the_operators_of_tflite_micro(self, name):
-        model, *_ = self.built(name)
-        shape = model.input_shape[1:]
-        listed = name in OPERATORS
-        if listed and OPERATORS[name] is None:
-            with refuses(ModelError, name, "int8"):
-                quantize_int8(model, clips(2, shape, seed=2))
-            return
-        calibration = clips(24, shape, seed=2)
-        for _ in range(10):  # the normalisations have to see the clips
-            model(calibration / np.float32(128), training=True)
-        tflite = quantize_int8(model, calibration)
-        operators = set(operators_of(tflite))  # refuses what TFLite Micro lacks
-        assert not listed or operators <= EVERYWHERE | OPERATORS[name]
-        fresh = clips(8, shape, seed=3)
-        scores = run_reference(tflite, fresh)
-        expected = model(fresh / np.float32(128)).numpy()
-        np.testing.assert_allclose((scores + 128.0) / 256, expected, atol=0.03)
-        if reason := tflm_unavailable_reason():
-            pytest.skip(reason)
-        np.testing.assert_array_equal(run_tflm(tflite, fresh), scores)
+
+# Tests of layers and of the compiler have the operators of the others.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name,
+            marks=pytest.mark.slow if name in {*OTHERS, "bilateral", "spectromasknet"} else (),
+        )
+        for name in model_names()
+    ],
+)
+def test_int8_on_the_operators_of_tflite_micro(name):
+    model, *_ = TestEveryNetwork.built(name)
+    shape = model.input_shape[1:]
+    listed = name in OPERATORS
+    if listed and OPERATORS[name] is None:
+        with refuses(ModelError, name, "int8"):
+            quantize_int8(model, clips(2, shape, seed=2))
+        return
+    calibration = clips(24, shape, seed=2)
+    for _ in range(10):  # the normalisations have to see the clips
+        model(calibration / np.float32(128), training=True)
+    tflite = quantize_int8(model, calibration)
+    operators = set(operators_of(tflite))  # refuses what TFLite Micro lacks
+    assert not listed or operators <= EVERYWHERE | OPERATORS[name]
+    fresh = clips(8, shape, seed=3)
+    scores = run_reference(tflite, fresh)
+    expected = model(fresh / np.float32(128)).numpy()
+    np.testing.assert_allclose((scores + 128.0) / 256, expected, atol=0.03)
+    if reason := tflm_unavailable_reason():
+        pytest.skip(reason)
+    np.testing.assert_array_equal(run_tflm(tflite, fresh), scores)
 
 
 @pytest.mark.parametrize("function", [presets_of, lambda name: build_model(name, "mcu")])

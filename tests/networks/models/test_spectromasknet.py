@@ -35,7 +35,6 @@ MASKS = {
     for mask in ("random", "grid", "high_energy")
     for parameters in ("fixed", "learnable")
 }
-FAST = ("random learnable", "high_energy fixed")
 
 
 def tiny(shape: tuple = SHAPE, **overrides: object) -> keras.Model:
@@ -104,7 +103,13 @@ def test_the_papers_size_and_stages():
     assert (mask.kind, mask.block, mask.ratio, mask.learnable) == ("random", 10.0, 0.5, False)
 
 
-@pytest.mark.parametrize("rival", ["local/global", "se/se", "none/none"])
+@pytest.mark.parametrize(
+    "rival",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("local/global", "none/none")),
+        "se/se",
+    ],
+)
 def test_table_4(rival):
     full = tiny(**TABLE_4["global/local"])
     model = tiny(**TABLE_4[rival])
@@ -120,7 +125,13 @@ def test_table_4(rival):
     assert_trains(model)
 
 
-@pytest.mark.parametrize("which", SINGLE)
+@pytest.mark.parametrize(
+    "which",
+    [
+        pytest.param(name, marks=() if name in ("global", "local") else pytest.mark.slow)
+        for name in SINGLE
+    ],
+)
 def test_one_branch(which):
     model = tiny(**SINGLE[which])
     branch = "masked" if SINGLE[which].get("complete") == "off" else "complete"
@@ -134,7 +145,10 @@ def test_one_branch(which):
 
 @pytest.mark.parametrize(
     "which",
-    [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in MASKS],
+    [
+        pytest.param(name, marks=() if name == "random learnable" else pytest.mark.slow)
+        for name in MASKS
+    ],
 )
 def test_masks(which):
     model = tiny(**MASKS[which])
@@ -194,7 +208,13 @@ def padded() -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     return clips, batch, lengths
 
 
-@pytest.mark.parametrize("which", TABLE_4)
+@pytest.mark.parametrize(
+    "which",
+    [
+        pytest.param(name, marks=() if name == "global/local" else pytest.mark.slow)
+        for name in TABLE_4
+    ],
+)
 def test_padding_changes_nothing(which, padded):
     clips, batch, lengths = padded
     model = tiny((24, None, 1), lengths=True, **TABLE_4[which])
@@ -213,6 +233,7 @@ def test_padding_changes_nothing(which, padded):
     assert spread > 0.01  # so that equality says something
 
 
+@pytest.mark.slow
 def test_centred_bins_hide_the_level_of_each_bin():
     levels = np.linspace(-0.5, 0.5, SHAPE[0])[:, None, None]
     for centred in (True, False):
@@ -221,6 +242,7 @@ def test_centred_bins_hide_the_level_of_each_bin():
         assert (np.abs(difference).max() < 1e-5) == centred
 
 
+@pytest.mark.slow
 def test_lengths_of_full_clips_are_the_network_without_lengths():
     model = tiny(lengths=True)
     plain = tiny()

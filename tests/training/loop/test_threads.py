@@ -75,6 +75,7 @@ def test_the_instruction_set_changes_the_weights_and_the_processor_does_not(
     assert computer["instruction_set"] == computer["settings"]["ONEDNN_MAX_CPU_ISA"] == "AVX"
 
 
+@pytest.mark.slow
 def test_another_number_in_a_process_that_has_computed_is_refused(tiny_recipe, tmp_path):
     train(tiny_recipe(training={"epochs": 1}), tmp_path / "first")
     with refuses(ConfigError, "training.threads", "3", "TensorFlow"):

@@ -227,6 +227,7 @@ def test_two_damaged_states_name_both_files(stopped, tiny_recipe, tmp_path):
         train(tiny_recipe(), run.folder)
 
 
+@pytest.mark.slow
 def test_the_same_seed_on_another_day_gives_the_same_files(
     tiny_run, tiny_recipe, tmp_path, monkeypatch
 ):

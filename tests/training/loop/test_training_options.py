@@ -80,7 +80,7 @@ def test_another_front_end_has_the_answers_to_the_clips_as_recorded(
     assert distilled.values["recipe"]["distillation"]["run"] == str(tiny_run)
 
 
-@pytest.mark.parametrize("mel_bins", [40, 24])
+@pytest.mark.parametrize("mel_bins", [40, pytest.param(24, marks=pytest.mark.slow)])
 def test_an_ensemble_teaches_the_mean_of_its_probabilities(mel_bins, tiny_recipe, tiny_run, copied):
     other = Run(copied())
     changed = other.load_model()
