@@ -179,11 +179,10 @@ def planned(
     saved: dict[str, int],
     improve: Improve | None = None,
     goal: Goal = CYCLES,
-    spare_bytes: int = 0,
 ) -> CompiledNetwork:
     """The network of calls that have been made; see :func:`compile_network`.
 
-    ``saved`` has what each pass saved; ``spare_bytes`` are for :func:`.share_weights`.
+    ``saved`` has what each pass saved.
     """
     graph = lowering.graph
     outputs = [_output(lowering, graph, index) for index in range(len(graph.outputs))]
@@ -198,7 +197,7 @@ def planned(
     if goal.is_small:
         plan = plan_memory(striping.calls, *ends, improve)
     else:
-        plan = share_weights(striping.calls, *ends, improve, spare_bytes, goal)
+        plan = share_weights(striping.calls, *ends, improve, goal)
     members = [member for call in plan.calls for member in call.members]
     convolutions = [
         layer
