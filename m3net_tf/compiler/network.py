@@ -9,6 +9,7 @@ from collections.abc import Container, Iterator, Sequence
 
 import numpy as np
 
+from m3net_tf.compiler.brief import brief_layer
 from m3net_tf.compiler.calls import Block, Call, State, View, packed
 from m3net_tf.compiler.goals import CYCLES, Goal
 from m3net_tf.compiler.in_ram import IN_RAM, choose_for_ram
@@ -199,6 +200,9 @@ def planned(
     else:
         plan = share_weights(striping.calls, *ends, improve, goal)
     members = [member for call in plan.calls for member in call.members]
+    for member in members:
+        if isinstance(layer := member.arguments[0], Convolution) and not goal.is_small:
+            member.arguments[0] = brief_layer(layer, member.function)
     convolutions = [
         layer
         for member in members
