@@ -560,8 +560,9 @@ static void convolve_three(const pixel_group* group, int8_t* output) {
   register int32_t step __asm__("r1") = group->step;
   register int8_t* end __asm__("r2") = output + group->channel_count;
   register const int16_t* from __asm__("r3") = group->patch;
-  // An iteration takes 16 items of 22 bytes of code; two items come before the loop.
-  register int32_t skipped __asm__("r4") = ((2 - group->items) & 15) * 22;
+  // An iteration takes 32 items of 22 bytes of code; two items come before the loop. With more,
+  // loop and outputs would exceed 1 KiB, the code that an STM32F4 keeps.
+  register int32_t skipped __asm__("r4") = ((2 - group->items) & 31) * 22;
   register int8_t* second __asm__("r5") = output + 2;
   register const int16_t* second_channel __asm__("r6") = shift_of(group->channels + 3);
   register const int16_t* second_weights __asm__("r8") = group->blocks->twins + 2;
@@ -594,7 +595,7 @@ static void convolve_three(const pixel_group* group, int8_t* output) {
       "smlad r0, r9, r6, r0\n\t"
       "ldr pc, [sp, #16]\n\t"
       "2:\n\t"  //
-      M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_THREE_PAIRS)))
+      M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_THREE_PAIRS))))
       "cmp r11, r10\n\t"
       "blo 2b\n\t"
       "bne 3f\n\t"  //
