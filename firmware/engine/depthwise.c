@@ -329,7 +329,6 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4, IS_ODD = 8 };
 
 /// Assembly of a loop as the one of outputs that are as far apart as columns, for layers that are
 /// `brief`. Its entries are the 24 bytes of code at its end.
-#define M3NET_NOTHING(LOAD, ADD) ""
 #define M3NET_BRIEF(LOAD, ADD) \
   "31:\n\t" M3NET_NEXT_BY(M3NET_ROUND_BRIEF, LOAD, ADD, "r1", "r2", "r0")                      \
   "32:\n\t" M3NET_NEXT_BY(M3NET_ROUND_BRIEF, LOAD, ADD, "r2", "r0", "r1")                      \
@@ -351,11 +350,11 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4, IS_ODD = 8 };
 /// Assembly of a line whose windows are a column apart. Three outputs a pass; the sums change their
 /// roles, and the loop begins so that the last output is a third one. The first three entries are
 /// for outputs that are as far apart as columns, the others for all.
-#define M3NET_LINE_OF_STRIDE_ONE(LOAD, ADD, WIDEN, BRIEF) \
-  M3NET_BEGIN_LINE(LOAD, ADD, WIDEN)                      \
+#define M3NET_LINE_OF_STRIDE_ONE(LOAD, ADD, WIDEN) \
+  M3NET_BEGIN_LINE(LOAD, ADD, WIDEN)               \
   LOAD                                                                                     \
   "mov r2, r0\n\t" ADD("r1", "r4", "r6", "t") ADD("r2", "r3", "r6", "b")                   \
-  "ldr pc, [sp, #32]\n\t" BRIEF(LOAD, ADD)                                             \
+  "ldr pc, [sp, #32]\n\t" M3NET_BRIEF(LOAD, ADD)                                             \
   ".balign 4\n\t"                                                                          \
   "10:\n\t"                                                                                \
   "mov.n r0, r1\n\t"                                                                       \
@@ -547,13 +546,11 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4, IS_ODD = 8 };
 // NOLINTEND(bugprone-macro-parentheses)
 
 static void convolve_line_of_three(const window_line* line) {
-  M3NET_RUN_LINE(
-      M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_THREE, M3NET_ADD_THREE, M3NET_WIDEN_THREE, M3NET_BRIEF));
+  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_THREE, M3NET_ADD_THREE, M3NET_WIDEN_THREE));
 }
 
 static void convolve_line_of_two(const window_line* line) {
-  M3NET_RUN_LINE(
-      M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_TWO, M3NET_ADD_TWO, M3NET_WIDEN_TWO, M3NET_NOTHING));
+  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_TWO, M3NET_ADD_TWO, M3NET_WIDEN_TWO));
 }
 
 static void convolve_line_of_five(const window_line* line) { M3NET_RUN_LINE(M3NET_LINE_OF_FIVE); }
@@ -596,8 +593,8 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
   line.along = along.step;
   line.passes = (stride == 1 ? (outputs + 2) / 3 : (outputs + 1) / 2) * 256;
   line.farther = along.output_step - (stride == 1 ? along.step : 0);
-  const int32_t rest = (outputs + 2) % 3, entry = line.farther ? 24 + 12 * rest : 8 * rest;
-  const int32_t entry_of_three = layer->brief && !line.farther ? entry - 24 : entry;
+  const int32_t rest = (outputs + 2) % 3;
+  line.entry = line.farther ? 24 + 12 * rest : 8 * rest - (layer->brief ? 24 : 0);
   for (int32_t index = 0, first = -across.before; index < across.outputs;
        ++index, first += stride) {
     const int32_t before = first < 0;
@@ -611,12 +608,10 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
     if (stride == 1) {
       line.distance -= (along.before ? 2 : 3) * along.step;
       if (before || behind) {
-        line.entry = entry;
         convolve_line_of_two(&line);
       } else if (five) {
         convolve_line_of_five(&line);
       } else {
-        line.entry = entry_of_three;
         convolve_line_of_three(&line);
       }
     } else {
