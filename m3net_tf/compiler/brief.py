@@ -30,6 +30,7 @@ _REACH = 1 << 23  # of sums, so that an upper channel's one has 24 bits
 _MULTIPLIERS = np.arange(-128, 129)
 _BEST = 8
 _OFFSETS = (1 << 12, 1 << 16)
+_STEPS = 1 << 13  # for :func:`.may_search`, of a channel
 
 
 class _Form(NamedTuple):
@@ -146,7 +147,7 @@ def _constants(channel: _Channel, form: _Form) -> _Constants | None:
     half = 1 << (form.right - 1)
     if not channel.factor.multiplier:
         return _Constants(0, (channel.zero_point << form.right) + half, 0)
-    if max(-channel.least, channel.most) >= _REACH or not may_search(_OFFSETS[0]):
+    if max(-channel.least, channel.most) >= _REACH or not may_search(_STEPS):
         return None
     outputs, starts = channel.starts()
     first = int(channel.outputs(channel.least))
