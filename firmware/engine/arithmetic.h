@@ -129,21 +129,20 @@ M3NET_SEPARATE void m3net_finish_any(const m3net_convolution* layer, m3net_four_
 /// Assembly that loads the constants of a channel, which lies `place` bytes after an address.
 /// Single loads in a row take a cycle each.
 #define M3NET_LOAD_CHANNEL(channel, place, multiplier, offset, right) \
-  "ldr " multiplier ", [" channel ", #" #place                        \
-  " + 4]\n\t"                                                         \
-  "ldr " offset ", [" channel ", #" #place                            \
-  " + 8]\n\t"                                                         \
+  M3NET_LOAD_BRIEF(channel, place, multiplier, offset, right)         \
   "ldrsh " right ", [" channel ", #" #place " + 14]\n\t"
 
-/// Whether the outputs' zero point is -128, as after ReLU, which the first channel shows. A
-/// negative sum then gives -128: its product with the multiplier is rounded to zero or less,
-/// whether or not one is subtracted to round halves away from zero. The offset is an odd number,
-/// twice the zero point plus one, times half a step. A shift of one, as of a multiplier of zero,
-/// says nothing: see channel_rows() in weights.py.
-static inline int32_t m3net_rectifies(const m3net_channel* channel) {
-  const int32_t half = channel->offset & -channel->offset;
-  return half > 1 && channel->offset == -255 * half;
-}
+/// As above without the shift, of a layer that is `brief`.
+#define M3NET_LOAD_BRIEF(channel, place, multiplier, offset, right) \
+  "ldr " multiplier ", [" channel ", #" #place                      \
+  " + 4]\n\t"                                                       \
+  "ldr " offset ", [" channel ", #" #place " + 8]\n\t"
+
+/// Shifts to the right of the products of layers that are `brief`: of depthwise convolutions, of
+/// the lower one of two channels, and of the upper one, whose sum is multiplied by 256.
+#define M3NET_BRIEF_DEPTHWISE "3"
+#define M3NET_BRIEF_LOWER "4"
+#define M3NET_BRIEF_UPPER "12"
 
 #endif
 

@@ -618,10 +618,9 @@ M3NET_SEPARATE void convolve_image(const m3net_convolution* layer, const int8_t*
   const int32_t even =
       row_step == columns * step && (!in_pixels || from_row == columns * from_step);
   const int32_t pixels = even ? to->rows * columns : columns;
-  const pixel_group group = {layer->blocks, layer->channels,
-                             to->channels,  (items + 3) & ~3,
-                             step,          most > 1 && !m3net_rectifies(layer->channels),
-                             most == 2,     patch};
+  const pixel_group group = {
+      layer->blocks, layer->channels,           to->channels, (items + 3) & ~3,
+      step,          most > 1 && !layer->brief, most == 2,    patch};
   window_place next = {-window->top, -window->left};
   for (int32_t row = 0; row < (even ? 1 : to->rows); ++row) {
     const int8_t* pixel = input + (in_pixels ? row * from_row : 0);

@@ -241,16 +241,17 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4, IS_ODD = 8 };
 /// Assembly that turns a sum, which is doubled, into an output in r12.
 #define M3NET_FINISH_SUM(sum) M3NET_FINISH_BY(M3NET_ROUND, sum)
 #define M3NET_FINISH_BY(ROUND, sum) \
-  "ldr r12, [sp]\n\t"                 \
-  "ldr lr, [sp, #4]\n\t"              \
-  "smmlar r12, " sum                  \
-  ", r12, lr\n\t" ROUND(sum)          \
-  "asr r12, r12, r7\n\t"              \
-  "ssat r12, #8, r12\n\t"
+  "ldr r12, [sp]\n\t"               \
+  "ldr lr, [sp, #4]\n\t"            \
+  "smmlar r12, " sum ", r12, lr\n\t" ROUND(sum)
 
-/// Assembly that rounds negative sums; without it where m3net_rectifies().
-#define M3NET_ROUND(sum) "add r12, r12, " sum ", asr #31\n\t"
-#define M3NET_RECTIFY(sum) ""
+/// Assembly that shifts, rounds and saturates; the latter is for layers that are `brief`.
+#define M3NET_ROUND(sum) \
+  "add r12, r12, " sum   \
+  ", asr #31\n\t"        \
+  "asr r12, r12, r7\n\t" \
+  "ssat r12, #8, r12\n\t"
+#define M3NET_ROUND_BRIEF(sum) "ssat r12, #8, r12, asr #" M3NET_BRIEF_DEPTHWISE "\n\t"
 
 /// Assembly that finishes a sum with its last column; the two next sums get the column, too.
 #define M3NET_NEXT_OUTPUT(LOAD, ADD, sum, next, last) \
@@ -326,13 +327,12 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4, IS_ODD = 8 };
   "11:\n\t"            \
   "ldr lr, [sp, #20]\n\t" M3NET_NEXT_CHANNEL
 
-/// Assembly of a loop as the one of outputs that are as far apart as columns, for where
-/// m3net_rectifies(). Its entries are the 24 bytes of code at its end.
-#define M3NET_NOTHING(LOAD, ADD) ""
-#define M3NET_RECTIFIED(LOAD, ADD) \
-  "31:\n\t" M3NET_NEXT_BY(M3NET_RECTIFY, LOAD, ADD, "r1", "r2", "r0")                      \
-  "32:\n\t" M3NET_NEXT_BY(M3NET_RECTIFY, LOAD, ADD, "r2", "r0", "r1")                      \
-  "33:\n\t" M3NET_NEXT_BY(M3NET_RECTIFY, LOAD, ADD, "r0", "r1", "r2")                      \
+/// Assembly of a loop as the one of outputs that are as far apart as columns, for layers that are
+/// `brief`. Its entries are the 24 bytes of code at its end.
+#define M3NET_BRIEF(LOAD, ADD) \
+  "31:\n\t" M3NET_NEXT_BY(M3NET_ROUND_BRIEF, LOAD, ADD, "r1", "r2", "r0")                      \
+  "32:\n\t" M3NET_NEXT_BY(M3NET_ROUND_BRIEF, LOAD, ADD, "r2", "r0", "r1")                      \
+  "33:\n\t" M3NET_NEXT_BY(M3NET_ROUND_BRIEF, LOAD, ADD, "r0", "r1", "r2")                      \
   "sub r7, r7, #256\n\t"                                                                   \
   "tst r7, #0xff00\n\t"                                                                    \
   "bne 31b\n\t"                                                                            \
@@ -350,11 +350,11 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4, IS_ODD = 8 };
 /// Assembly of a line whose windows are a column apart. Three outputs a pass; the sums change their
 /// roles, and the loop begins so that the last output is a third one. The first three entries are
 /// for outputs that are as far apart as columns, the others for all.
-#define M3NET_LINE_OF_STRIDE_ONE(LOAD, ADD, WIDEN, RECTIFIED) \
-  M3NET_BEGIN_LINE(LOAD, ADD, WIDEN)                          \
+#define M3NET_LINE_OF_STRIDE_ONE(LOAD, ADD, WIDEN) \
+  M3NET_BEGIN_LINE(LOAD, ADD, WIDEN)               \
   LOAD                                                                                     \
   "mov r2, r0\n\t" ADD("r1", "r4", "r6", "t") ADD("r2", "r3", "r6", "b")                   \
-  "ldr pc, [sp, #32]\n\t" RECTIFIED(LOAD, ADD)                                             \
+  "ldr pc, [sp, #32]\n\t" M3NET_BRIEF(LOAD, ADD)                                             \
   ".balign 4\n\t"                                                                          \
   "10:\n\t"                                                                                \
   "mov.n r0, r1\n\t"                                                                       \
@@ -462,21 +462,17 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4, IS_ODD = 8 };
   ", r6, r11\n\t"                            \
   "smlad " next ", r12, r3, " next "\n\t"
 
-/// Assembly that turns a sum into an output and writes it at r11. Negative sums need no rounding of
-/// their own; see m3net_rectifies().
-#define M3NET_WRITE_SUM(sum) \
-  "lsl " sum ", " sum        \
-  ", #1\n\t"                 \
-  "smmlar " sum ", " sum     \
-  ", r3, r4\n\t"             \
-  "asr " sum ", " sum        \
-  ", r5\n\t"                 \
-  "ssat " sum ", #8, " sum   \
-  "\n\t"                     \
+/// Assembly that turns a sum of a layer that is `brief` into an output and writes it at r11.
+#define M3NET_WRITE_SUM(sum)                               \
+  "smmlar " sum ", " sum                                   \
+  ", r3, r4\n\t"                                           \
+  "ssat " sum ", #8, " sum ", asr #" M3NET_BRIEF_DEPTHWISE \
+  "\n\t"                                                   \
   "strb " sum ", [r11]\n\t"
 
 /// Assembly of a line of five outputs whose first and last windows begin and end outside the image.
-/// The sums wait for each other, so that the constants of a channel are loaded once. The stack has
+/// The sums wait for each other, so that the constants of a channel are loaded once. The multiplier
+/// is doubled instead of the sums: it is below 2^30. The stack has
 /// the sums of two outputs where other lines have a channel's constants, and the distance to the
 /// output from the last column.
 #define M3NET_LINE_OF_FIVE \
@@ -519,10 +515,10 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4, IS_ODD = 8 };
   "ldr r6, [sp]\n\t"                    \
   "ldr r3, [lr, #4]\n\t"                \
   "ldr r4, [lr, #8]\n\t"                \
-  "ldrsh r5, [lr, #14]\n\t"             \
   "ldr r7, [sp, #4]\n\t"                \
   "ldr r11, [sp, #52]\n\t"              \
   "ldr r12, [sp, #44]\n\t"              \
+  "lsl r3, r3, #1\n\t"                  \
   "add lr, lr, #16\n\t"                 \
   "str lr, [sp, #20]\n\t"               \
   "add r11, r11, r8\n\t"                \
@@ -550,13 +546,11 @@ enum { BEGINS_OUTSIDE = 1, ENDS_OUTSIDE = 2, LACKS_FIRST = 4, IS_ODD = 8 };
 // NOLINTEND(bugprone-macro-parentheses)
 
 static void convolve_line_of_three(const window_line* line) {
-  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_THREE, M3NET_ADD_THREE, M3NET_WIDEN_THREE,
-                                          M3NET_RECTIFIED));
+  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_THREE, M3NET_ADD_THREE, M3NET_WIDEN_THREE));
 }
 
 static void convolve_line_of_two(const window_line* line) {
-  M3NET_RUN_LINE(
-      M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_TWO, M3NET_ADD_TWO, M3NET_WIDEN_TWO, M3NET_NOTHING));
+  M3NET_RUN_LINE(M3NET_LINE_OF_STRIDE_ONE(M3NET_LOAD_TWO, M3NET_ADD_TWO, M3NET_WIDEN_TWO));
 }
 
 static void convolve_line_of_five(const window_line* line) { M3NET_RUN_LINE(M3NET_LINE_OF_FIVE); }
@@ -590,8 +584,7 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
   const int32_t reach = (along.outputs - 1) * stride + 3 - along.before;
   const int32_t outside = reach > along.inputs;
   const int32_t outputs = along.outputs - outside;
-  const int32_t rectifies = m3net_rectifies(layer->channels);
-  const int32_t five = stride == 1 && along.outputs == 5 && along.before && outside && rectifies;
+  const int32_t five = stride == 1 && along.outputs == 5 && along.before && outside && layer->brief;
   window_line line;
   line.taps = layer->taps;
   line.channel = layer->channels;
@@ -600,8 +593,8 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
   line.along = along.step;
   line.passes = (stride == 1 ? (outputs + 2) / 3 : (outputs + 1) / 2) * 256;
   line.farther = along.output_step - (stride == 1 ? along.step : 0);
-  const int32_t rest = (outputs + 2) % 3, entry = line.farther ? 24 + 12 * rest : 8 * rest;
-  const int32_t entry_of_three = rectifies && !line.farther ? entry - 24 : entry;
+  const int32_t rest = (outputs + 2) % 3;
+  line.entry = line.farther ? 24 + 12 * rest : 8 * rest - (layer->brief ? 24 : 0);
   for (int32_t index = 0, first = -across.before; index < across.outputs;
        ++index, first += stride) {
     const int32_t before = first < 0;
@@ -615,12 +608,10 @@ static void convolve_lines(const m3net_convolution* layer, const int8_t* input, 
     if (stride == 1) {
       line.distance -= (along.before ? 2 : 3) * along.step;
       if (before || behind) {
-        line.entry = entry;
         convolve_line_of_two(&line);
       } else if (five) {
         convolve_line_of_five(&line);
       } else {
-        line.entry = entry_of_three;
         convolve_line_of_three(&line);
       }
     } else {

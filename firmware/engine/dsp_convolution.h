@@ -160,22 +160,41 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
   "\n\t"                                                        \
   "ssat " doubled ", #8, " x "\n\t"
 
-/// As above where m3net_rectifies.
-#define M3NET_RECTIFY(doubled, multiplier, offset, right, x) \
-  "smmlar " doubled ", " doubled ", " multiplier ", " offset \
-  "\n\t"                                                     \
-  "asr " doubled ", " doubled ", " right                     \
-  "\n\t"                                                     \
-  "ssat " doubled ", #8, " doubled "\n\t"
+/// As above for a layer that is `brief`: `sum` is a lower channel's, or 256 times an upper one's.
+#define M3NET_REQUANTIZE_BRIEF(sum, multiplier, offset, bits) \
+  "smmlar " sum ", " sum ", " multiplier ", " offset          \
+  "\n\t"                                                      \
+  "ssat " sum ", #8, " sum ", asr #" bits "\n\t"
+
+// The kernels of several pixels take one of two forms, EXACT or BRIEF, of what follows: assembly
+// that prepares the sum of a lower channel, or 256 times an upper one's; that loads a channel's
+// constants; and that turns a sum into an output.
+#define M3NET_LOWER_EXACT(sum) "lsl " sum ", " sum ", #1\n\t"
+#define M3NET_LOWER_BRIEF(sum) ""
+#define M3NET_UPPER_EXACT(sum) "asr " sum ", " sum ", #7\n\t"
+#define M3NET_UPPER_BRIEF(sum) ""
+#define M3NET_LOAD_EXACT M3NET_LOAD_CHANNEL
+#define M3NET_OUTPUT_LOWER_EXACT M3NET_REQUANTIZE
+#define M3NET_OUTPUT_UPPER_EXACT M3NET_REQUANTIZE
+#define M3NET_OUTPUT_LOWER_BRIEF(sum, multiplier, offset, right, x) \
+  M3NET_REQUANTIZE_BRIEF(sum, multiplier, offset, M3NET_BRIEF_LOWER)
+#define M3NET_OUTPUT_UPPER_BRIEF(sum, multiplier, offset, right, x) \
+  M3NET_REQUANTIZE_BRIEF(sum, multiplier, offset, M3NET_BRIEF_UPPER)
 
 /// Assembly that loads the constants of the last channel of a group; its shift is at `channel`,
 /// which then moves on to the next group.
-#define M3NET_LOAD_LAST_CHANNEL(channel, multiplier, offset, right) \
-  "ldr " multiplier ", [" channel                                   \
-  ", #-10]\n\t"                                                     \
-  "ldr " offset ", [" channel                                       \
-  ", #-6]\n\t"                                                      \
+#define M3NET_LOAD_LAST_EXACT(channel, multiplier, offset, right) \
+  "ldr " multiplier ", [" channel                                 \
+  ", #-10]\n\t"                                                   \
+  "ldr " offset ", [" channel                                     \
+  ", #-6]\n\t"                                                    \
   "ldrsh " right ", [" channel "], #64\n\t"
+#define M3NET_LOAD_LAST_BRIEF(channel, multiplier, offset, right) \
+  "ldr " multiplier ", [" channel                                 \
+  ", #-10]\n\t"                                                   \
+  "ldr " offset ", [" channel                                     \
+  ", #-6]\n\t"                                                    \
+  "add " channel ", " channel ", #64\n\t"
 
 /// The output of a channel from its sum; its constants are at r11, the next ones r7 bytes farther.
 #define M3NET_FINISH_ONE_PIXEL(sum)              \
@@ -184,12 +203,20 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
   ", #1\n\t"                                     \
   "add r11, r11, r7\n\t" M3NET_REQUANTIZE(sum, "r6", "r8", "r9", "r10")
 
+/// As above for a layer that is `brief`; `number` is the channel's among four.
+#define M3NET_FINISH_ONE_BRIEF(sum, number, bits)          \
+  M3NET_LOAD_BRIEF("r11", 16 * (number), "r6", "r8", "r9") \
+  M3NET_REQUANTIZE_BRIEF(sum, "r6", "r8", bits)
+
 /// Output channels of a pixel, a multiple of four. Windows with more than M3NET_TWIN_ITEMS are
 /// added in parts, of which the last ones have so many items.
+enum { BRIEF = 64 };
 static void convolve_one(const m3net_convolution* layer, const int16_t* patch, int32_t items,
                          int8_t* output) {
   const int32_t parts = (items - 1) / M3NET_TWIN_ITEMS;
   const m3net_channel first = *layer->channels;  // stands for all if they are alike
+  // What is brief beside other pixels has constants for lower and upper channels.
+  const int32_t alike = layer->alike && (layer->pixels == 1 || !layer->brief);
   register const int16_t* from __asm__("r0") = patch;
   register const int16_t* part_end __asm__("r1") = patch + items - parts * M3NET_TWIN_ITEMS;
   // An iteration takes 32 items; the first one begins where fewer are left. Four items have 72
@@ -199,8 +226,10 @@ static void convolve_one(const m3net_convolution* layer, const int16_t* patch, i
   register int8_t* to __asm__("r4") = output;
   register int8_t* end __asm__("r5") = output + (layer->output.channels & ~3);
   register const int16_t* patch_end __asm__("r6") = patch + items;
-  register const m3net_channel* constants __asm__("r8") = layer->alike ? &first : layer->channels;
-  register int32_t next __asm__("r9") = layer->alike ? 0 : (int32_t)sizeof(first);
+  register const m3net_channel* constants __asm__("r8") = alike ? &first : layer->channels;
+  // From the constants of a channel to the next one's; less BRIEF if the layer is `brief`.
+  register int32_t next __asm__("r9") =
+      (alike ? 0 : (int32_t)sizeof(first)) - (layer->brief ? BRIEF : 0);
   register const m3net_block* weights __asm__("r12") = layer->blocks;
   // The stack keeps the sums of the upper channels and r0 to r8; r7 may be the frame pointer.
   __asm__ volatile(
@@ -239,7 +268,8 @@ static void convolve_one(const m3net_convolution* layer, const int16_t* patch, i
       "bne 3f\n\t"
       "ldr r11, [sp, #40]\n\t"
       "cmp r7, #0\n\t"
-      "beq 5f\n\t"  //
+      "beq 5f\n\t"
+      "blt 8f\n\t"  //
       M3NET_FINISH_ONE_PIXEL("r0")
       M3NET_FINISH_ONE_PIXEL("r4")
       M3NET_FINISH_ONE_PIXEL("r2")
@@ -279,41 +309,56 @@ static void convolve_one(const m3net_convolution* layer, const int16_t* patch, i
       M3NET_REQUANTIZE("r2", "r6", "r8", "r9", "r10")
       M3NET_REQUANTIZE("r5", "r6", "r8", "r9", "r10")
       "b 6b\n\t"
+      // The layer is `brief`.
+      "8:\n\t"
+      "cmp r7, #-%c[brief]\n\t"
+      "beq 9f\n\t"
+      "lsl r4, r4, #8\n\t"
+      "lsl r5, r5, #8\n\t"  //
+      M3NET_FINISH_ONE_BRIEF("r0", 0, M3NET_BRIEF_LOWER)
+      M3NET_FINISH_ONE_BRIEF("r4", 1, M3NET_BRIEF_UPPER)
+      M3NET_FINISH_ONE_BRIEF("r2", 2, M3NET_BRIEF_LOWER)
+      M3NET_FINISH_ONE_BRIEF("r5", 3, M3NET_BRIEF_UPPER)
+      "add r11, r11, #64\n\t"
+      "str r11, [sp, #40]\n\t"
+      "b 6b\n\t"
+      "9:\n\t"  //
+      M3NET_FINISH_ONE_BRIEF("r0", 0, M3NET_BRIEF_LOWER)
+      M3NET_REQUANTIZE_BRIEF("r4", "r6", "r8", M3NET_BRIEF_LOWER)
+      M3NET_REQUANTIZE_BRIEF("r2", "r6", "r8", M3NET_BRIEF_LOWER)
+      M3NET_REQUANTIZE_BRIEF("r5", "r6", "r8", M3NET_BRIEF_LOWER)
+      "b 6b\n\t"
       "7:\n\t"
       "add sp, sp, #8\n\t"
       "pop {r0-r8}\n\t"
       : "+&r"(from), "+&r"(part_end), "+&r"(skipped), "+&r"(channel), "+&r"(to), "+&r"(end),
         "+&r"(patch_end), "+&r"(constants), "+&r"(next), "+&r"(weights)
-      : [part] "i"(2 * M3NET_TWIN_ITEMS)
+      : [part] "i"(2 * M3NET_TWIN_ITEMS), [brief] "i"(BRIEF)
       : "r10", "r11", "lr", "cc", "memory");
 }
 
-/// The outputs of two channels of two pixels, from a sum of each and twice the other one. The
-/// outputs of a pixel become the lower half of its `a`. LOAD_B loads the constants of the second
-/// channel into r9, r10 and r7; the first one's constants are `place` bytes from r11.
-#define M3NET_FINISH_TWO_PIXELS(REQUANTIZE, place, LOAD_B, a0, b0, a1, b1) \
-  M3NET_LOAD_CHANNEL("r11", place, "r9", "r10", "r7")                      \
-  "lsl " a0 ", " a0                                                        \
-  ", #1\n\t"                                                               \
-  "lsl " a1 ", " a1 ", #1\n\t" REQUANTIZE(a0, "r9", "r10", "r7", "lr")     \
-      REQUANTIZE(a1, "r9", "r10", "r7", "lr") LOAD_B                       \
-      REQUANTIZE(b0, "r9", "r10", "r7", "lr")                              \
-          REQUANTIZE(b1, "r9", "r10", "r7", "lr") "bfi " a0 ", " b0        \
-                                                  ", #8, #8\n\t"           \
-                                                  "bfi " a1 ", " b1 ", #8, #8\n\t"
+/// The outputs of two channels of two pixels, from a sum of each and the other one as its form
+/// takes it. The outputs of a pixel become the lower half of its `a`. LOAD_B loads the constants of
+/// the second channel into r9, r10 and r7; the first one's constants are `place` bytes from r11.
+#define M3NET_FINISH_TWO_PIXELS(FORM, place, LOAD_B, a0, b0, a1, b1)                               \
+  M3NET_LOAD_##FORM("r11", place, "r9", "r10", "r7") M3NET_LOWER_##FORM(a0) M3NET_LOWER_##FORM(a1) \
+      M3NET_OUTPUT_LOWER_##FORM(a0, "r9", "r10", "r7", "lr")                                       \
+          M3NET_OUTPUT_LOWER_##FORM(a1, "r9", "r10", "r7", "lr")                                   \
+              LOAD_B M3NET_OUTPUT_UPPER_##FORM(b0, "r9", "r10", "r7", "lr")                        \
+                  M3NET_OUTPUT_UPPER_##FORM(b1, "r9", "r10", "r7", "lr") "bfi " a0 ", " b0         \
+                                                                         ", #8, #8\n\t"            \
+                                                                         "bfi " a1 ", " b1         \
+                                                                         ", #8, #8\n\t"
 
 /// The outputs of four channels of two pixels.
-#define M3NET_FINISH_TWO(REQUANTIZE)                                                              \
-  "ldr r11, [sp, #24]\n\t" M3NET_FINISH_TWO_PIXELS(                                               \
-      REQUANTIZE, -62, M3NET_LOAD_CHANNEL("r11", -46, "r9", "r10", "r7"), "r0", "r1", "r4", "r5") \
-      M3NET_FINISH_TWO_PIXELS(REQUANTIZE, -30, M3NET_LOAD_LAST_CHANNEL("r11", "r9", "r10", "r7"), \
-                              "r2", "r3", "r6", "r8")
+#define M3NET_FINISH_TWO(FORM)                                                                   \
+  "ldr r11, [sp, #24]\n\t" M3NET_FINISH_TWO_PIXELS(                                              \
+      FORM, -62, M3NET_LOAD_##FORM("r11", -46, "r9", "r10", "r7"), "r0", "r1", "r4", "r5")       \
+      M3NET_FINISH_TWO_PIXELS(FORM, -30, M3NET_LOAD_LAST_##FORM("r11", "r9", "r10", "r7"), "r2", \
+                              "r3", "r6", "r8")
 
-/// Assembly that turns the sum of two channels into twice the upper one's.
-#define M3NET_TAKE_UPPER(ab, a) \
-  "sub " ab ", " ab ", " a      \
-  "\n\t"                        \
-  "asr " ab ", " ab ", #7\n\t"
+/// Assembly that turns the sum of two channels into 256 times the upper one's.
+#define M3NET_TAKE_UPPER(ab, a) "sub " ab ", " ab ", " a "\n\t"
 
 /// Assembly that moves the upper channel's part of a sum to the stack.
 #define M3NET_MOVE_UPPER(ab, a, place) \
@@ -327,13 +372,13 @@ static void convolve_one(const m3net_convolution* layer, const int16_t* patch, i
   "\n\t"                               \
   "str r9, [sp, #" #place "]\n\t"
 
-/// Assembly that takes twice the upper channel's sum from the stack.
-#define M3NET_LOAD_UPPER(ab, place) \
-  "ldr " ab ", [sp, #" #place       \
-  "]\n\t"                           \
-  "str lr, [sp, #" #place           \
-  "]\n\t"                           \
-  "lsl " ab ", " ab ", #1\n\t"
+/// Assembly that takes the upper channel's sum from the stack, shifted left.
+#define M3NET_LOAD_UPPER(ab, place, bits) \
+  "ldr " ab ", [sp, #" #place             \
+  "]\n\t"                                 \
+  "str lr, [sp, #" #place                 \
+  "]\n\t"                                 \
+  "lsl " ab ", " ab ", #" #bits "\n\t"
 
 /// The place of a channel's shift, from which the kernels address its constants and others'.
 static inline const int16_t* shift_of(const m3net_channel* channel) { return &channel->right; }
@@ -345,7 +390,7 @@ typedef struct {
   int32_t channel_count;
   int32_t items;     ///< Of a window in the patch.
   int32_t step;      ///< Bytes from a pixel's outputs to the next one's.
-  int32_t exact;     ///< 0 if m3net_rectifies, else 1.
+  int32_t exact;     ///< 0 if the layer is `brief`, else 1.
   int32_t of_bytes;  ///< Two windows in the patch are bytes.
   const int16_t* patch;
 } pixel_group;
@@ -422,7 +467,7 @@ static void convolve_two(const pixel_group* group, int8_t* output) {
       M3NET_TAKE_UPPER("r8", "r6")
       "bne 6f\n\t"
       "5:\n\t"  //
-      M3NET_FINISH_TWO(M3NET_RECTIFY)
+      M3NET_FINISH_TWO(BRIEF)
       "9:\n\t"
       "bfi r0, r2, #16, #16\n\t"
       "bfi r4, r6, #16, #16\n\t"
@@ -437,7 +482,12 @@ static void convolve_two(const pixel_group* group, int8_t* output) {
       "add sp, sp, #32\n\t"
       "b 10f\n\t"
       "6:\n\t"  //
-      M3NET_FINISH_TWO(M3NET_REQUANTIZE)
+      M3NET_UPPER_EXACT("r1")
+      M3NET_UPPER_EXACT("r3")
+      M3NET_UPPER_EXACT("r5")
+      M3NET_UPPER_EXACT("r8")
+      "11:\n\t"  //
+      M3NET_FINISH_TWO(EXACT)
       "b 9b\n\t"
       "7:\n\t"
       "cmp r11, #0\n\t"
@@ -461,15 +511,21 @@ static void convolve_two(const pixel_group* group, int8_t* output) {
       M3NET_MOVE_UPPER("r5", "r4", 56)
       M3NET_MOVE_UPPER("r8", "r6", 60)
       "bne 3b\n\t"
-      "mov lr, #0\n\t"  //
-      M3NET_LOAD_UPPER("r1", 48)
-      M3NET_LOAD_UPPER("r3", 52)
-      M3NET_LOAD_UPPER("r5", 56)
-      M3NET_LOAD_UPPER("r8", 60)
+      "mov lr, #0\n\t"
       "ldr r9, [sp, #36]\n\t"
       "cmp r9, #0\n\t"
-      "beq 5b\n\t"
-      "b 6b\n\t"
+      "bne 12f\n\t"  //
+      M3NET_LOAD_UPPER("r1", 48, 8)
+      M3NET_LOAD_UPPER("r3", 52, 8)
+      M3NET_LOAD_UPPER("r5", 56, 8)
+      M3NET_LOAD_UPPER("r8", 60, 8)
+      "b 5b\n\t"
+      "12:\n\t"  //
+      M3NET_LOAD_UPPER("r1", 48, 1)
+      M3NET_LOAD_UPPER("r3", 52, 1)
+      M3NET_LOAD_UPPER("r5", 56, 1)
+      M3NET_LOAD_UPPER("r8", 60, 1)
+      "b 11b\n\t"
       "10:\n\t"
       : "+&r"(to), "+&r"(step), "+&r"(end), "+&r"(from), "+&r"(part_end), "+&r"(skipped),
         "+&r"(channel), "+&r"(patch_end), "+&r"(is_exact), "+&r"(weights)
@@ -478,24 +534,24 @@ static void convolve_two(const pixel_group* group, int8_t* output) {
 }
 
 /// The outputs of two channels of three pixels, in the lower half of r0, r2 and r4.
-#define M3NET_FINISH_THREE(REQUANTIZE)            \
-  M3NET_LOAD_CHANNEL("lr", -30, "r6", "r7", "r8") \
-  "sub r1, r1, r0\n\t"                               \
-  "sub r3, r3, r2\n\t"                               \
-  "sub r5, r5, r4\n\t"                               \
-  "lsl r0, r0, #1\n\t"                               \
-  "lsl r2, r2, #1\n\t"                               \
-  "lsl r4, r4, #1\n\t"                               \
-  REQUANTIZE("r0", "r6", "r7", "r8", "r9")           \
-  REQUANTIZE("r2", "r6", "r7", "r8", "r9")           \
-  REQUANTIZE("r4", "r6", "r7", "r8", "r9")           \
-  M3NET_LOAD_LAST_CHANNEL("lr", "r6", "r7", "r8")    \
-  "asr r1, r1, #7\n\t"                               \
-  "asr r3, r3, #7\n\t"                               \
-  "asr r5, r5, #7\n\t"                               \
-  REQUANTIZE("r1", "r6", "r7", "r8", "r9")           \
-  REQUANTIZE("r3", "r6", "r7", "r8", "r9")           \
-  REQUANTIZE("r5", "r6", "r7", "r8", "r9")
+#define M3NET_FINISH_THREE(FORM) \
+  M3NET_LOAD_##FORM("lr", -30, "r6", "r7", "r8")           \
+  "sub r1, r1, r0\n\t"                                     \
+  "sub r3, r3, r2\n\t"                                     \
+  "sub r5, r5, r4\n\t"                                     \
+  M3NET_LOWER_##FORM("r0")                                 \
+  M3NET_LOWER_##FORM("r2")                                 \
+  M3NET_LOWER_##FORM("r4")                                 \
+  M3NET_OUTPUT_LOWER_##FORM("r0", "r6", "r7", "r8", "r9")  \
+  M3NET_OUTPUT_LOWER_##FORM("r2", "r6", "r7", "r8", "r9")  \
+  M3NET_OUTPUT_LOWER_##FORM("r4", "r6", "r7", "r8", "r9")  \
+  M3NET_LOAD_LAST_##FORM("lr", "r6", "r7", "r8")           \
+  M3NET_UPPER_##FORM("r1")                                 \
+  M3NET_UPPER_##FORM("r3")                                 \
+  M3NET_UPPER_##FORM("r5")                                 \
+  M3NET_OUTPUT_UPPER_##FORM("r1", "r6", "r7", "r8", "r9")  \
+  M3NET_OUTPUT_UPPER_##FORM("r3", "r6", "r7", "r8", "r9")  \
+  M3NET_OUTPUT_UPPER_##FORM("r5", "r6", "r7", "r8", "r9")
 
 /// All output channels of three pixels, as convolve_two: first channels a and b of each group of
 /// four, whose weights end where the next group's begin, then c and d.
@@ -504,8 +560,9 @@ static void convolve_three(const pixel_group* group, int8_t* output) {
   register int32_t step __asm__("r1") = group->step;
   register int8_t* end __asm__("r2") = output + group->channel_count;
   register const int16_t* from __asm__("r3") = group->patch;
-  // An iteration takes 16 items of 22 bytes of code; two items come before the loop.
-  register int32_t skipped __asm__("r4") = ((2 - group->items) & 15) * 22;
+  // An iteration takes 32 items of 22 bytes of code; two items come before the loop. With more,
+  // loop and outputs would exceed 1 KiB, the code that an STM32F4 keeps.
+  register int32_t skipped __asm__("r4") = ((2 - group->items) & 31) * 22;
   register int8_t* second __asm__("r5") = output + 2;
   register const int16_t* second_channel __asm__("r6") = shift_of(group->channels + 3);
   register const int16_t* second_weights __asm__("r8") = group->blocks->twins + 2;
@@ -538,11 +595,11 @@ static void convolve_three(const pixel_group* group, int8_t* output) {
       "smlad r0, r9, r6, r0\n\t"
       "ldr pc, [sp, #16]\n\t"
       "2:\n\t"  //
-      M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_THREE_PAIRS)))
+      M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_TWICE(M3NET_MULTIPLY_THREE_PAIRS))))
       "cmp r11, r10\n\t"
       "blo 2b\n\t"
       "bne 3f\n\t"  //
-      M3NET_FINISH_THREE(M3NET_RECTIFY)
+      M3NET_FINISH_THREE(BRIEF)
       "4:\n\t"
       "bfi r0, r1, #8, #8\n\t"
       "bfi r2, r3, #8, #8\n\t"
@@ -564,7 +621,7 @@ static void convolve_three(const pixel_group* group, int8_t* output) {
       "pop {r0-r8}\n\t"
       "b 5f\n\t"
       "3:\n\t"  //
-      M3NET_FINISH_THREE(M3NET_REQUANTIZE)
+      M3NET_FINISH_THREE(EXACT)
       "b 4b\n\t"
       "5:\n\t"
       : "+&r"(to), "+&r"(step), "+&r"(end), "+&r"(from), "+&r"(skipped), "+&r"(second),
@@ -575,30 +632,30 @@ static void convolve_three(const pixel_group* group, int8_t* output) {
 }
 
 /// The outputs of two channels of four pixels, in the lower half of r0, r2, r4 and r6.
-#define M3NET_FINISH_FOUR(REQUANTIZE) \
-  "ldr r11, [sp, #24]\n\t"                            \
-  M3NET_LOAD_CHANNEL("r11", -30, "r8", "r9", "r10")   \
-  "sub r1, r1, r0\n\t"                                \
-  "sub r3, r3, r2\n\t"                                \
-  "sub r5, r5, r4\n\t"                                \
-  "sub r7, r7, r6\n\t"                                \
-  "lsl r0, r0, #1\n\t"                                \
-  "lsl r2, r2, #1\n\t"                                \
-  "lsl r4, r4, #1\n\t"                                \
-  "lsl r6, r6, #1\n\t"                                \
-  REQUANTIZE("r0", "r8", "r9", "r10", "lr")           \
-  REQUANTIZE("r2", "r8", "r9", "r10", "lr")           \
-  REQUANTIZE("r4", "r8", "r9", "r10", "lr")           \
-  REQUANTIZE("r6", "r8", "r9", "r10", "lr")           \
-  M3NET_LOAD_LAST_CHANNEL("r11", "r8", "r9", "r10")   \
-  "asr r1, r1, #7\n\t"                                \
-  "asr r3, r3, #7\n\t"                                \
-  "asr r5, r5, #7\n\t"                                \
-  "asr r7, r7, #7\n\t"                                \
-  REQUANTIZE("r1", "r8", "r9", "r10", "lr")           \
-  REQUANTIZE("r3", "r8", "r9", "r10", "lr")           \
-  REQUANTIZE("r5", "r8", "r9", "r10", "lr")           \
-  REQUANTIZE("r7", "r8", "r9", "r10", "lr")
+#define M3NET_FINISH_FOUR(FORM) \
+  "ldr r11, [sp, #24]\n\t"                                  \
+  M3NET_LOAD_##FORM("r11", -30, "r8", "r9", "r10")          \
+  "sub r1, r1, r0\n\t"                                      \
+  "sub r3, r3, r2\n\t"                                      \
+  "sub r5, r5, r4\n\t"                                      \
+  "sub r7, r7, r6\n\t"                                      \
+  M3NET_LOWER_##FORM("r0")                                  \
+  M3NET_LOWER_##FORM("r2")                                  \
+  M3NET_LOWER_##FORM("r4")                                  \
+  M3NET_LOWER_##FORM("r6")                                  \
+  M3NET_OUTPUT_LOWER_##FORM("r0", "r8", "r9", "r10", "lr")  \
+  M3NET_OUTPUT_LOWER_##FORM("r2", "r8", "r9", "r10", "lr")  \
+  M3NET_OUTPUT_LOWER_##FORM("r4", "r8", "r9", "r10", "lr")  \
+  M3NET_OUTPUT_LOWER_##FORM("r6", "r8", "r9", "r10", "lr")  \
+  M3NET_LOAD_LAST_##FORM("r11", "r8", "r9", "r10")          \
+  M3NET_UPPER_##FORM("r1")                                  \
+  M3NET_UPPER_##FORM("r3")                                  \
+  M3NET_UPPER_##FORM("r5")                                  \
+  M3NET_UPPER_##FORM("r7")                                  \
+  M3NET_OUTPUT_UPPER_##FORM("r1", "r8", "r9", "r10", "lr")  \
+  M3NET_OUTPUT_UPPER_##FORM("r3", "r8", "r9", "r10", "lr")  \
+  M3NET_OUTPUT_UPPER_##FORM("r5", "r8", "r9", "r10", "lr")  \
+  M3NET_OUTPUT_UPPER_##FORM("r7", "r8", "r9", "r10", "lr")
 
 /// All output channels of four pixels, as convolve_three.
 static void convolve_four(const pixel_group* group, int8_t* output) {
@@ -649,7 +706,7 @@ static void convolve_four(const pixel_group* group, int8_t* output) {
       "cmp r11, lr\n\t"
       "blo 2b\n\t"
       "bne 3f\n\t"  //
-      M3NET_FINISH_FOUR(M3NET_RECTIFY)
+      M3NET_FINISH_FOUR(BRIEF)
       "4:\n\t"
       "bfi r0, r1, #8, #8\n\t"
       "bfi r2, r3, #8, #8\n\t"
@@ -676,7 +733,7 @@ static void convolve_four(const pixel_group* group, int8_t* output) {
       "pop {r0-r10}\n\t"
       "b 5f\n\t"
       "3:\n\t"  //
-      M3NET_FINISH_FOUR(M3NET_REQUANTIZE)
+      M3NET_FINISH_FOUR(EXACT)
       "b 4b\n\t"
       "5:\n\t"
       : "+&r"(to), "+&r"(step), "+&r"(end), "+&r"(from), "+&r"(patch_end), "+&r"(skipped),

@@ -76,6 +76,7 @@ typedef struct {
   int8_t full;              ///< The outputs reach from -128 to 127.
   int8_t alike;             ///< All channels have one multiplier, offset and shift.
   int8_t minimum, maximum;  ///< Of the outputs.
+  int8_t brief;  ///< With M3NET_ENGINE_BRIEF the channels have constants for the shortest form.
 } m3net_convolution;
 
 /// A pooling layer.

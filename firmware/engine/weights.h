@@ -70,6 +70,9 @@
 #endif
 #endif
 
+// Constants of layers that are `brief` (m3net_tf/compiler/brief.py).
+#define M3NET_ENGINE_BRIEF (M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM)
+
 // Winograd's convolution (winograd.c) needs SMLAD; Helium's products of bytes are faster.
 #if !defined(M3NET_ENGINE_WINOGRAD)
 #define M3NET_ENGINE_WINOGRAD (M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM)

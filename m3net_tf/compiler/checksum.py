@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.compiler.structures import ITEM_STRUCTURES, TAPS, Array
+from m3net_tf.compiler.structures import ITEM_STRUCTURES, TAPS, Array, row_parts
 from m3net_tf.compiler.weights import BLOCKS, PAIR, PLAIN_BLOCK, WINOGRAD_BLOCK, winograd_items
 
 #: Layouts of weights: for Helium, for the DSP extension, for RISC-V of 32 bits, and for all other
@@ -35,7 +35,9 @@ Items = npt.NDArray[np.int64]
 def array_bytes(array: Array, layout: str) -> bytes:
     """Bytes of a constant array in the memory of a device with one of :data:`LAYOUTS`."""
     if array.ctype in ITEM_STRUCTURES:
-        rows = [tuple(row) for row in array.values.tolist()]
+        usual, brief = row_parts(array)
+        chosen = brief if brief is not None and layout == "dsp" else usual
+        rows = [tuple(row) for row in chosen.tolist()]
         return np.array(rows, ITEM_STRUCTURES[array.ctype].row_type()).tobytes()
     if array.ctype == WINOGRAD_BLOCK and layout == "dsp":
         return bytes(winograd_items(array.values).astype("<i2").tobytes())

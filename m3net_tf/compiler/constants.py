@@ -15,6 +15,7 @@ from m3net_tf.compiler.structures import (
     ArrayKey,
     Structure,
     number_text,
+    row_parts,
 )
 from m3net_tf.compiler.weights import BLOCKS, WINOGRAD_BLOCK, winograd_items
 
@@ -139,7 +140,10 @@ def _items(array: Array) -> str:
         taps = (line for group in values for line in _tap_lines(array.ctype, group))
         return "\n".join(taps) + _TAPS_END
     if values.ndim == 2:
-        return "\n".join("    {" + ", ".join(number_text(v) for v in row) + "}," for row in values)
+        usual, brief = row_parts(array)
+        if brief is None:
+            return _row_text(usual)
+        return f"#if M3NET_ENGINE_BRIEF\n{_row_text(brief)}\n#else\n{_row_text(usual)}\n#endif"
     lines, line = [], "   "
     for value in values:
         text = f" {number_text(value)},"
@@ -148,6 +152,10 @@ def _items(array: Array) -> str:
             line = "   "
         line += text
     return "\n".join([*lines, line])
+
+
+def _row_text(rows: Items) -> str:
+    return "\n".join("    {" + ", ".join(number_text(v) for v in row) + "}," for row in rows)
 
 
 def _winograd_text(values: Items) -> str:

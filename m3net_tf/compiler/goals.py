@@ -19,11 +19,10 @@ class Goal:
         most_added: instructions that a stripe may add, as a share of its calls' on whole tensors.
         is_small: whether each layer has the form with the least flash, else the one with the
             fewest cycles for which the arena has room.
-        spare_percent: percent of a stream's state by which its arena may grow, so that pixels share
-            weights.
         ram_bytes: RAM that constants of convolutions may take, where flash makes the core wait.
         winograd_bytes: flash that the weights of :mod:`.winograd` may take more than others.
-        most_grown: part of the arena by which it may grow for that.
+        most_grown: part of the arena by which it may grow, so that pixels share weights, and for
+            :mod:`.winograd`.
         apart: whether constants are parts that can be exchanged (:mod:`.parts`), so that no layer
             may lose channels for its weights.
     """
@@ -31,7 +30,6 @@ class Goal:
     least_saved: float = 0.1
     most_added: float = 0.03
     is_small: bool = False
-    spare_percent: int = 5
     ram_bytes: int = 0
     winograd_bytes: int = 256 << 10
     most_grown: float = 0.05
@@ -41,7 +39,7 @@ class Goal:
 GOALS: Mapping[GoalName, Goal] = {
     "cycles": Goal(),
     "flash": Goal(least_saved=1, is_small=True, winograd_bytes=0),
-    "ram": Goal(least_saved=0, most_added=math.inf, spare_percent=0, most_grown=0),
+    "ram": Goal(least_saved=0, most_added=math.inf, most_grown=0),
 }
 """By default stripes take hardly any cycles. With ``flash`` there are none, as each has code of its
 own; with ``ram`` as many as make the arena smaller.

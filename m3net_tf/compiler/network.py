@@ -9,6 +9,7 @@ from collections.abc import Container, Iterator, Sequence
 
 import numpy as np
 
+from m3net_tf.compiler.brief import brief_layer
 from m3net_tf.compiler.calls import Block, Call, State, View, packed
 from m3net_tf.compiler.goals import CYCLES, Goal
 from m3net_tf.compiler.in_ram import IN_RAM, choose_for_ram
@@ -179,11 +180,10 @@ def planned(
     saved: dict[str, int],
     improve: Improve | None = None,
     goal: Goal = CYCLES,
-    spare_bytes: int = 0,
 ) -> CompiledNetwork:
     """The network of calls that have been made; see :func:`compile_network`.
 
-    ``saved`` has what each pass saved; ``spare_bytes`` are for :func:`.share_weights`.
+    ``saved`` has what each pass saved.
     """
     graph = lowering.graph
     outputs = [_output(lowering, graph, index) for index in range(len(graph.outputs))]
@@ -198,8 +198,11 @@ def planned(
     if goal.is_small:
         plan = plan_memory(striping.calls, *ends, improve)
     else:
-        plan = share_weights(striping.calls, *ends, improve, spare_bytes, goal)
+        plan = share_weights(striping.calls, *ends, improve, goal)
     members = [member for call in plan.calls for member in call.members]
+    for member in members:
+        if isinstance(layer := member.arguments[0], Convolution) and not goal.is_small:
+            member.arguments[0] = brief_layer(layer, member.function)
     convolutions = [
         layer
         for member in members

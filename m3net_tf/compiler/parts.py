@@ -152,7 +152,9 @@ class Parts(Constants):
             digest.update(re.sub(_VALUES, "", f"{text}\n", flags=re.MULTILINE).encode() + b"\0")
         for part in self.parts:
             sizes = (len(part_bytes(part, layout)) for layout in LAYOUTS)
-            digest.update(f"{part.ctype} {' '.join(map(str, sizes))}\n".encode())
+            # A kernel that does not know a member does not compute the same.
+            members = [field.name for field in dataclasses.fields(part)]
+            digest.update(f"{part.ctype} {' '.join(map(str, [*sizes, *members]))}\n".encode())
         return digest.hexdigest()
 
 

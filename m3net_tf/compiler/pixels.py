@@ -6,8 +6,8 @@ weight is loaded once for all of them. Two windows of bytes need as much memory 
 items. A depthwise convolution computes a line of the image channel by channel, where its output
 overwrites no item of its input that is still to be read. If its window is a part of a line, scratch
 memory holds four channels of so many pixels of the line as are computed at a time. Each convolution
-gets the largest patch that leaves the arena no larger, or no larger than if the lines of a stripe
-did not share their memory.
+gets the largest patch with which the arena grows by no more than the goal allows, or is no larger
+than if the lines of a stripe did not share their memory.
 """
 
 import dataclasses
@@ -42,16 +42,17 @@ def share_weights(
     inputs: Sequence[View],
     outputs: Sequence[View],
     improve: Improve | None,
-    spare_bytes: int,
     goal: Goal,
 ) -> Plan:
     """Plan the memory, with the most pixels at a time for which there is room.
 
-    Layers and scratch memory of convolutions among the calls change. ``spare_bytes`` is by how much
-    the arena may be larger for it; other arguments as for :func:`.plan_memory`.
+    Layers and scratch memory of convolutions among the calls change. Other arguments as for
+    :func:`.plan_memory`.
     """
-    plan = _with_most_pixels(calls, inputs, outputs, improve, spare_bytes)
-    plan = take_winograd(plan, calls, inputs, outputs, improve, goal)
+    plan = plan_memory(calls, inputs, outputs, improve)
+    most_bytes = math.floor(plan.arena_bytes * (1 + goal.most_grown))
+    plan = _with_most_pixels(plan, most_bytes, calls, inputs, outputs, improve)
+    plan = take_winograd(plan, most_bytes, calls, inputs, outputs, improve, goal)
     _choose_lines(plan)
     for call in plan.calls:
         layer = call.arguments[0]
@@ -143,16 +144,15 @@ def _in_order(layer: Convolution, member: Call, plan: Plan) -> bool:
 
 
 def _with_most_pixels(
+    plan: Plan,
+    most_bytes: int,
     calls: Sequence[Call],
     inputs: Sequence[View],
     outputs: Sequence[View],
     improve: Improve | None,
-    spare_bytes: int,
 ) -> Plan:
-    """The plan with the largest patches of convolutions for which there is room."""
-    plan = plan_memory(calls, inputs, outputs, improve)
-    most = plan.arena_bytes + spare_bytes
-    room = {call: most - SLACK_BYTES for call in calls}
+    """The plan with the largest patches for which an arena has room, else a given one."""
+    room = {call: most_bytes - SLACK_BYTES for call in calls}
     room |= {call: room[call] + call.saved_bytes for call in calls if isinstance(call, Stripe)}
     choices = [_Choice(call, member) for call in calls for member in call.members]
     left = [choice for choice in choices if len(choice.counts) > 1]
@@ -161,7 +161,7 @@ def _with_most_pixels(
         demands = needs(calls, inputs, outputs)
         tight = {call for call, need in zip(calls, demands, strict=True) if need > room[call]}
         larger = plan if tight else plan_memory(calls, inputs, outputs, improve)
-        if not tight and larger.arena_bytes <= max(most, larger.lower_bound):
+        if not tight and larger.arena_bytes <= max(most_bytes, larger.lower_bound):
             return larger
         largest = max(
             (choice for choice in left if choice.call in tight),

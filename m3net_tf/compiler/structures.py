@@ -261,6 +261,13 @@ ITEM_STRUCTURES: dict[str, type[Structure]] = {
 }
 
 
+def row_parts(array: Array) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+    """The rows of an array of structures, and those of :mod:`.brief` if it has them beside."""
+    count = len(dataclasses.fields(ITEM_STRUCTURES[array.ctype]))
+    values = array.values
+    return values[:, :count], values[:, count:] if values.shape[1] > count else None
+
+
 @dataclasses.dataclass(frozen=True)
 class Image(Structure):
     """Layout of an image; steps are in bytes."""
@@ -319,6 +326,7 @@ class Convolution(Structure):
     alike: Bool8
     minimum: Int8
     maximum: Int8
+    brief: Bool8 = False
 
     @property
     def is_winograd(self) -> bool:

@@ -45,6 +45,7 @@ class WinogradLayer(TypedDict):
 
 def take_winograd(
     plan: Plan,
+    most_bytes: int,
     calls: Sequence[Call],
     inputs: Sequence[View],
     outputs: Sequence[View],
@@ -54,10 +55,9 @@ def take_winograd(
     """The plan in which convolutions have this form that take fewer cycles with it.
 
     Layers and scratch memory among the calls change, those first that save the most cycles for a
-    byte of flash, as long as the goal allows the flash and the arena. Other arguments as for
-    :func:`.plan_memory`.
+    byte of flash, as long as the goal allows the flash and the arena has no more than
+    ``most_bytes``. Other arguments as for :func:`.plan_memory`.
     """
-    most_arena = math.floor(plan.arena_bytes * (1 + goal.most_grown))
     left = goal.winograd_bytes
     known: set[ArrayKey] = set()  # weights that layers share
     candidates = [_Candidate(call, member) for call in calls for member in call.members]
@@ -68,9 +68,9 @@ def take_winograd(
             if not may_search(len(calls)):
                 return plan
             each.take(pixels)
-            fits = max(needs(calls, inputs, outputs)) <= most_arena
+            fits = max(needs(calls, inputs, outputs)) <= most_bytes
             other = plan_memory(calls, inputs, outputs, improve) if fits else None
-            if other is not None and other.arena_bytes <= most_arena:
+            if other is not None and other.arena_bytes <= most_bytes:
                 plan = other
                 left -= added
                 known.add(each.key)

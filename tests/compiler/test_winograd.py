@@ -13,6 +13,7 @@ from reference import random_inputs, run_micro
 from single_operators import SAME, VALID, Item, write_network
 from test_rewrites import conv
 
+from m3net_tf.compiler.brief import usual_layer
 from m3net_tf.compiler.calls import Call
 from m3net_tf.compiler.emit import emit
 from m3net_tf.compiler.folder import network_facts, report_lines
@@ -99,7 +100,7 @@ def with_winograd(network: CompiledNetwork, pixels: int) -> CompiledNetwork:
         patch.size = winograd_scratch(layer, pixels)
         plan.places[patch] = end
         end += patch.size
-        call.arguments[0] = winograd_layer(layer, pixels)
+        call.arguments[0] = winograd_layer(usual_layer(layer), pixels)
     return dataclasses.replace(network, plan=dataclasses.replace(plan, arena_bytes=end))
 
 

@@ -58,10 +58,8 @@ def stream_network(
     maker = PushMaker(graph, stream)
     with np.errstate(over="raise", divide="raise", invalid="raise"):
         maker.run()
-    state = sum(kept.block.size for kept in maker.lowering.states)
-    spare = state * goal.spare_percent // 100
     goal = dataclasses.replace(goal, winograd_bytes=0)  # few lines at a time
-    network = planned(maker.lowering, maker.frames, saved, improve, goal, spare)
+    network = planned(maker.lowering, maker.frames, saved, improve, goal)
     layers = [_layer(op, stream, maker) for op in graph.operations]
     window = graph.inputs[0].shape[axis]
     return dataclasses.replace(network, push=Push(axis, hop, window, layers, shares))
