@@ -107,6 +107,7 @@ def starter_recipe(
         and _has_folds(sounds, options, log)
     ):
         recipe["training"]["cross_validation"] = FOLDED
+    recipe["detector"] = {"automatic_gain": True}
     Recipe.from_dict(recipe)
     return recipe
 
