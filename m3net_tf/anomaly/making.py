@@ -14,7 +14,6 @@ from m3net_tf.anomaly.threshold import NormalThreshold, find_threshold, settings
 from m3net_tf.audio.datasets import AudioDataset, load_dataset
 from m3net_tf.audio.datasets.normal_only import ANOMALY, NORMAL
 from m3net_tf.audio.datasets.windows import length_s
-from m3net_tf.audio.frontend.level import NO_GAIN
 from m3net_tf.compiler.engines import DEFAULT_ENGINE, Engine
 from m3net_tf.export import Bundle
 from m3net_tf.export.enrolment import embedding_network
@@ -97,10 +96,8 @@ def make_normal(
     """
     if false_alarms_per_day <= 0:
         raise ConfigError(f"{false_alarms_per_day:g} false alarms a day: give a number above 0")
-    tflite, metadata = read_metadata(find_model(body))
-    # A sound's level is part of what is normal, so an automatic gain of the body's run is left out.
-    detector = metadata.detector.with_gain(NO_GAIN)
-    metadata = dataclasses.replace(metadata, detector=detector)
+    tflite, described = read_metadata(find_model(body))
+    metadata = described.without_gain()  # a sound's level is part of what is normal
     rate_hz = metadata.frontend.sample_rate_hz
     chosen: dict[str, Any] = {"only": only, "group_pattern": group_pattern}
     dataset = load_dataset("normal_only", sounds, seed=seed, sample_rate_hz=rate_hz, **chosen)

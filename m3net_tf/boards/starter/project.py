@@ -351,6 +351,7 @@ def write_starter(
     head += guess * ("group_pattern_guessed" in recipe["dataset"]["options"])
     more = "# cross_validation trains five more times, for the accuracy on all clips.\n"
     head += more * ("cross_validation" in recipe["training"])
+    head += "# automatic_gain is for microphones that are much too quiet; false leaves it out.\n"
     write_text(paths[0], head + yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
     write_json(paths[1], {"folder": folder})
     readme = _readme(paths[0], folder, recipe, board)
