@@ -6,6 +6,7 @@
 //   init()                                         0, or an m3net_status
 //   for each hop:
 //     write hop_samples() samples to samples()     int16
+//     amplify()                                    a microphone; if the export has a gain
 //     due = push()                                 COLUMN: column() has feature_bins() int8
 //     features if (due & RUN): run_newest(), scores(); if (detect()) event() has an m3net_event
 //
@@ -13,6 +14,7 @@
 // scores(). After load(), input() has the window of features, which may also be overwritten.
 
 #include "detector.h"
+#include "level.h"
 #include "m3net_network.h"
 #include "platform.h"
 #include "recognizer.h"
@@ -44,6 +46,7 @@ static _Alignas(M3NET_MODEL_ALIGNMENT) M3NET_MODEL_ARENA(ARENA_BYTES) arena;
 static m3net_recognizer recognizer;
 static m3net_detector detector;
 static m3net_event last_event;
+static m3net_level level;
 static int16_t hop[M3NET_FRONTEND_HOP_SAMPLES];
 static int8_t features[M3NET_FRONTEND_FEATURE_BINS];
 
@@ -66,13 +69,22 @@ const m3net_event* EXPORT(event)(void) { return &last_event; }
 m3net_status EXPORT(init)(void) {
   const m3net_status status = m3net_recognizer_init(&recognizer, arena.bytes, sizeof(arena.bytes));
   if (status != M3NET_OK) return status;
+  m3net_level_reset(&level);
   return m3net_detector_init(&detector, &m3net_detector_defaults);
 }
 
 void EXPORT(reset)(void) {
   m3net_recognizer_reset(&recognizer);
   m3net_detector_reset(&detector);
+  m3net_level_reset(&level);
 }
+
+#if M3NET_LEVEL_AMPLIFIES
+void EXPORT(amplify)(void) {
+  m3net_level_hear(&level, hop);
+  m3net_level_amplify(&level, hop, hop);
+}
+#endif
 
 uint32_t EXPORT(push)(void) {
   if (!m3net_frontend_push(recognizer.frontend, hop, features)) return 0;

@@ -96,7 +96,8 @@ def make_normal(
     """
     if false_alarms_per_day <= 0:
         raise ConfigError(f"{false_alarms_per_day:g} false alarms a day: give a number above 0")
-    tflite, metadata = read_metadata(find_model(body))
+    tflite, described = read_metadata(find_model(body))
+    metadata = described.without_gain()  # a sound's level is part of what is normal
     rate_hz = metadata.frontend.sample_rate_hz
     chosen: dict[str, Any] = {"only": only, "group_pattern": group_pattern}
     dataset = load_dataset("normal_only", sounds, seed=seed, sample_rate_hz=rate_hz, **chosen)

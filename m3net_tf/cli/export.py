@@ -95,7 +95,7 @@ def export_command(
         typer.Option(
             metavar="DB",
             help="Gain of the microphone in live detection, 0 to 36 dB; or auto: slowly, where it "
-            "is too quiet.  [default: 0]",
+            "is much too quiet.  [default: the run's]",
         ),
     ] = None,
     optimise: Optimise = DEFAULT_GOAL,
@@ -200,6 +200,8 @@ def _say_export(
         f"{manifest.arena.bytes} bytes ({manifest.arena.source}), operators "
         f"{', '.join(manifest.operators)}; certificate: {certificate['scope']}"
     )
+    if bundle.detector.gain.used:
+        say(f"gain of the microphone: {bundle.detector.gain.words}; --gain 0 leaves it out")
     for line in pace_lines(board, measured_pace(folder, board)):
         say(line)
 

@@ -344,6 +344,14 @@ def evaluate(
         int | None,
         typer.Option(help="Seed of the recordings.  [default: 0, or the wake word's]", min=0),
     ] = None,
+    gain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DB",
+            help="Gain of the microphone in recordings, as of m3net export.  [default: the "
+            "export's]",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure accuracy or mAP on held-out clips, or live detection in long recordings.
@@ -351,6 +359,7 @@ def evaluate(
     --streaming mixes recordings from clips; --events takes annotated ones.
     A run of m3net wake is measured as that command measures it, with its sounds and its rule.
     """
+    from m3net_tf.audio.frontend.level import Gain
     from m3net_tf.evaluation.scenes import SceneSettings
     from m3net_tf.training import Run
     from m3net_tf.training.clips.checks import require_held_out
@@ -361,6 +370,9 @@ def evaluate(
         raise typer.BadParameter("--events and --streaming are two measurements: give one")
     if (recordings or fit_edges) and not events:
         raise typer.BadParameter("--recordings and --fit-edges need --events")
+    if gain and not (streaming or events):
+        raise typer.BadParameter("--gain needs --streaming or --events: clips have none")
+    amplified = Gain.parse(gain) if gain else None
     require_held_out(split)
     scenes = None
     if streaming:
@@ -372,7 +384,13 @@ def evaluate(
     log = progress_beside(as_json)
     if events:
         scores = annotated.evaluate_annotated(
-            finished, data_dir, split=split, others=recordings, fit_edges=fit_edges, log=log
+            finished,
+            data_dir,
+            split=split,
+            others=recordings,
+            fit_edges=fit_edges,
+            gain=amplified,
+            log=log,
         )
         print_result(scores, as_json, rendering.annotated_table)
         return
@@ -390,6 +408,7 @@ def evaluate(
             target_false_accepts_per_hour=target_false_accepts_per_hour,
             hours=hours,
             seed=seed,
+            gain=amplified,
             log=log,
         )
     else:
@@ -399,6 +418,7 @@ def evaluate(
             split=split,
             target_false_accepts_per_hour=target_false_accepts_per_hour,
             scenes=scenes,
+            gain=amplified,
             log=log,
         )
     print_result(detection, as_json, rendering.streaming_table)

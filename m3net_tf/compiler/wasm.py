@@ -19,7 +19,7 @@ from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import FirmwareError
 
 _TOOLS = {"clang": "clang", "wasm-ld": "lld"}  # with the Debian packages that have them
-_CORE = ("classifier", "crc32", "detector", "frontend", "recognizer", "ring", "warp")
+_CORE = ("classifier", "crc32", "detector", "frontend", "level", "recognizer", "ring", "warp")
 _DEFINITIONS = ("M3NET_ENGINE_COMPILED", "M3NET_FRONTEND_FIXED", "NDEBUG")
 _OPTIONS = (
     *("--target=wasm32", "-std=c11", "-O2", "-ffreestanding", "-nostdlib", "-nostdinc"),

@@ -12,6 +12,7 @@ from m3net_tf.audio.annotations.events import SoundEvent
 from m3net_tf.audio.datasets import AudioDataset, data_folder
 from m3net_tf.audio.datasets.annotated import Recording
 from m3net_tf.audio.datasets.folder import annotated_folder
+from m3net_tf.audio.frontend.level import Gain
 from m3net_tf.evaluation.event_scores import Counts, Figures, Scores, event_based, segment_based
 from m3net_tf.evaluation.live import exported_detector, fastest_engine
 from m3net_tf.export import Bundle
@@ -66,6 +67,7 @@ def evaluate_annotated(
     split: str = "test",
     others: Path | None = None,
     fit_edges: bool = False,
+    gain: Gain | None = None,
     log: Log = silent,
 ) -> AnnotatedResult:
     """Score the events of a run's exported network in annotated recordings.
@@ -76,13 +78,14 @@ def evaluate_annotated(
         fit_edges: first find where sounds begin and end relative to the crossings of their scores,
             on the validation's recordings, or the training's if those validate. It is saved in
             ``detector.yaml`` and in the export.
+        gain: gain of the microphone; None takes the export's.
 
     Raises:
         M3NetError: an error of a stage; the run has no annotated recordings of its own; or
             recordings of ``others`` trained it.
     """
     require_held_out(split)
-    bundle, config = exported_detector(run)
+    bundle, config = exported_detector(run, gain)
     dataset = run.dataset(data_dir)
     if fit_edges:
         chosen = _of_run(run, dataset, data_dir, "validation", or_training=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from m3net_tf.audio.datasets import AudioDataset
+from m3net_tf.audio.frontend.level import Gain
 from m3net_tf.evaluation.curve import curve_csv, plot_curve
 from m3net_tf.evaluation.scenes import SceneSettings, TrueEvent, make_scenes
 from m3net_tf.evaluation.scoring import TallyFigures
@@ -74,6 +75,7 @@ def evaluate_streaming(
     scenes: SceneSettings | None = None,
     hours_without: Mapping[str, Sequence[Path]] | None = None,
     look_runs: int | None = None,
+    gain: Gain | None = None,
     tuner: Tuner = tune,
     log: Log = silent,
 ) -> StreamingResult:
@@ -87,6 +89,7 @@ def evaluate_streaming(
         target_false_accepts_per_hour: None measures the run's current settings.
         hours_without: for each split, sound files without any event that follow the scenes.
         look_runs: runs that a second look repeats; None keeps the run's setting.
+        gain: gain of the microphone; None takes the export's.
 
     Raises:
         M3NetError: an error of a stage.
@@ -97,7 +100,7 @@ def evaluate_streaming(
         require_target(target)
     scenes = scenes or SceneSettings()
     without = hours_without or {}
-    bundle, config = exported_detector(run)
+    bundle, config = exported_detector(run, gain)
     dataset = run.dataset(data_dir)
     if look_runs is not None:
         config = dataclasses.replace(config, look_runs=look_runs)
@@ -140,8 +143,12 @@ def evaluate_streaming(
     return result
 
 
-def exported_detector(run: Run) -> tuple[Bundle, DetectorConfig]:
-    """A run's export, and its settings of live detection.
+def exported_detector(run: Run, gain: Gain | None = None) -> tuple[Bundle, DetectorConfig]:
+    """A run's export, and the run's settings of live detection.
+
+    Args:
+        gain: gain of the microphone; None takes the export's, which ``m3net export --gain`` may
+            have changed.
 
     Raises:
         M3NetError: the run is not exported, or as :func:`.from_run.detector_of_run`.
@@ -149,7 +156,8 @@ def exported_detector(run: Run) -> tuple[Bundle, DetectorConfig]:
     bundle = Bundle.load(run.folder / "export")
     stream = True if bundle.manifest.push_columns else None
     frames = bundle.manifest.frames
-    return bundle, detector_of_run(run, bundle.network, frames, bundle.labels, stream)
+    config = detector_of_run(run, bundle.network, frames, bundle.labels, stream)
+    return bundle, config.with_gain(gain or bundle.detector.gain)
 
 
 def require_target(false_accepts_per_hour: float) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Column, Table
 
 from m3net_tf.audio.datasets import protocol_statement
+from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.system.words import counted
 
 if TYPE_CHECKING:  # they import TensorFlow
@@ -89,8 +90,8 @@ def streaming_table(result: StreamingResult) -> Table:
             "" if median_s is None else f"{median_s:.2f} s",
         )
     table.caption = (
-        f"The gate skips {100 * result['spared_runs']:.0f} % of the runs. Latency: median, from "
-        f"the sound's end. Protocol: {protocol_statement(result)}."
+        f"The gate skips {100 * result['spared_runs']:.0f} % of the runs.{_gain(result)} Latency: "
+        f"median, from the sound's end. Protocol: {protocol_statement(result)}."
     )
     return table
 
@@ -121,6 +122,12 @@ def annotated_table(result: AnnotatedResult) -> Table:
     )
     table.caption = (
         "An event is correct if it starts within 0.2 s, and ends within 0.2 s or half of the "
-        f"annotated length. Protocol: {protocol_statement(result)}.{left_out}"
+        f"annotated length.{_gain(result)} Protocol: {protocol_statement(result)}.{left_out}"
     )
     return table
+
+
+def _gain(result: AnnotatedResult | StreamingResult) -> str:
+    """A sentence on the microphone's gain; empty without one."""
+    gain = DetectorConfig.from_dict(result["detector"]).gain
+    return f" Gain of the microphone: {gain.words}." if gain.used else ""

@@ -10,7 +10,11 @@ from m3net_tf.training.recipe import Recipe
 
 
 def default_detector(recipe: Recipe, window_columns: int, labels: Sequence[str]) -> DetectorConfig:
-    """:meth:`.DetectorConfig.default`, with runs as far apart as the network's preset has them."""
+    """:meth:`.DetectorConfig.default`, with the preset's pace of runs and the recipe's gain."""
     detector = DetectorConfig.default(recipe.frontend, window_columns, labels)
     preset = presets_of(recipe.model.name)[recipe.model.preset]
-    return dataclasses.replace(detector, run_columns=preset.run_columns)
+    return dataclasses.replace(
+        detector,
+        run_columns=preset.run_columns,
+        automatic_gain=recipe.detector.automatic_gain,
+    )

@@ -77,6 +77,7 @@ def export_file(
     tflite, metadata = read_network(path, recipe, labels, log)
     heard = None
     if enrolment_slots:
+        metadata = metadata.without_gain()  # examples are learnt without one
         try:
             embedding = embedding_network(tflite, metadata, background, log)
             if background:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.audio.frontend.level import NO_GAIN
 from m3net_tf.audio.frontend.windows import TAIL_S
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.warp import WarpConfig
@@ -76,6 +77,10 @@ class Metadata:
         if self.tested_samples:
             return round(TAIL_S * self.frontend.sample_rate_hz)
         return self.frontend.hop_samples
+
+    def without_gain(self) -> "Metadata":
+        """The same without a gain of the microphone."""
+        return dataclasses.replace(self, detector=self.detector.with_gain(NO_GAIN))
 
 
 def stored_archive(files: Mapping[str, bytes], before: bytes = b"") -> bytes:

@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+from m3net_tf.audio.frontend.level import Gain
 from m3net_tf.evaluation.live import StreamingResult, evaluate_streaming, record
 from m3net_tf.evaluation.scenes import SceneSettings
 from m3net_tf.evaluation.scoring import TallyFigures
@@ -31,6 +32,7 @@ def evaluate_wake_word(
     target_false_accepts_per_hour: float | None = None,
     hours: float | None = None,
     seed: int | None = None,
+    gain: Gain | None = None,
     log: Log = silent,
 ) -> StreamingResult:
     """Measure a wake word's live detection as ``m3net wake`` does, on its project's sounds.
@@ -42,6 +44,7 @@ def evaluate_wake_word(
             current settings.
         hours: length of the scenes; None takes the project's.
         seed: seed of the scenes; None takes the project's.
+        gain: gain of the microphone; None takes the export's.
 
     Raises:
         ConfigError: the run is not in the folder of a wake word's project.
@@ -51,9 +54,8 @@ def evaluate_wake_word(
     given: dict[str, Any] = {"hours": hours, "seed": seed}
     given = {name: value for name, value in given.items() if value is not None}
     settings = dataclasses.replace(read_settings(project), **given)
-    return _measured(
-        run, project / SOUNDS, scenes_of(settings), target_false_accepts_per_hour, split, log
-    )
+    target = target_false_accepts_per_hour
+    return _measured(run, project / SOUNDS, scenes_of(settings), target, split, gain, log)
 
 
 def scenes_of(settings: WakeSettings) -> SceneSettings:
@@ -84,7 +86,7 @@ def tuned(
         same_looks = result["detector"].get("look_runs", 0) == _look_runs(run)
         if result["model_sha256"] == model and same_scenes and same_target and same_looks:
             return result
-    return _measured(run, folder, scenes, target, "test", log)
+    return _measured(run, folder, scenes, target, "test", None, log)
 
 
 def without_noise(run: Run, folder: Path, scenes: SceneSettings, log: Log = silent) -> TallyFigures:
@@ -100,7 +102,13 @@ def without_noise(run: Run, folder: Path, scenes: SceneSettings, log: Log = sile
 
 
 def _measured(
-    run: Run, folder: Path, scenes: SceneSettings, target: float | None, split: str, log: Log
+    run: Run,
+    folder: Path,
+    scenes: SceneSettings,
+    target: float | None,
+    split: str,
+    gain: Gain | None,
+    log: Log,
 ) -> StreamingResult:
     recorded = {clip.label for clip in read_added(run.folder)}
     return evaluate_streaming(
@@ -111,6 +119,7 @@ def _measured(
         scenes=scenes,
         hours_without={name: hours_files(folder, name) for name in ("validation", "test")},
         look_runs=_look_runs(run),
+        gain=gain,
         tuner=functools.partial(tune_thresholds, recorded=recorded),
         log=log,
     )

@@ -11,13 +11,16 @@ from firmware_helpers import skip_or_fail
 from m3net_tf.anomaly.making import NETWORK, NormalFacts, anomaly_test, make_normal, normal_lines
 from m3net_tf.anomaly.threshold import find_threshold
 from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.audio.frontend.level import NO_GAIN, Gain
 from m3net_tf.boards.builds.boards import find_machine
 from m3net_tf.boards.emulation.listening import expected_events, hear
 from m3net_tf.boards.emulation.starting import starting_firmware, why_no_emulation
 from m3net_tf.export import Bundle
 from m3net_tf.export.from_file import export_file
 from m3net_tf.runtime import Classifier
+from m3net_tf.runtime.classifier import find_model
 from m3net_tf.runtime.detector_config import DetectorConfig
+from m3net_tf.runtime.metadata import attach_metadata, read_metadata
 from m3net_tf.runtime.prototypes import UNUSUAL
 from m3net_tf.system.errors import ConfigError
 
@@ -42,13 +45,18 @@ def whistle(seed: int, seconds: float = 2.0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, NormalFacts]:
-    """An export of normal hums; do not write into it."""
+    """An export of normal hums with a body that has a gain; do not write into it."""
     sounds = tmp_path_factory.mktemp("sounds")
     for state, sound, count in (("normal", hum, 30), ("abnormal", whistle, 3)):
         (sounds / state).mkdir()
         for seed in range(count):
             soundfile.write(sounds / state / f"{seed}.wav", sound(seed), RATE_HZ)
-    return make_normal(sounds, BODY, tmp_path_factory.mktemp("made") / "run")
+    folder = tmp_path_factory.mktemp("made")
+    tflite, metadata = read_metadata(find_model(BODY))
+    amplified = metadata.detector.with_gain(Gain(automatic=True)).to_dict()
+    body = folder / "body.tflite"
+    body.write_bytes(attach_metadata(tflite, {**metadata.manifest, "detector": amplified}))
+    return make_normal(sounds, body, folder / "run")
 
 
 def test_what_is_made(made: tuple[Bundle, NormalFacts]):
@@ -59,7 +67,7 @@ def test_what_is_made(made: tuple[Bundle, NormalFacts]):
     assert threshold["false_alarms"] == 0
     assert threshold["hours"] == pytest.approx(10 / 3600)
     assert threshold["per_day_95"] == pytest.approx((0, 3.689 / (10 / 86_400)), rel=1e-3)
-    assert bundle.detector.labels == (UNUSUAL,)
+    assert bundle.detector.labels == (UNUSUAL,) and bundle.detector.gain == NO_GAIN
     assert bundle.detector.classes[0].threshold == threshold["threshold"]
     assert len(bundle.manifest.normal_prototypes or ()) == facts["prototypes"]
     assert any("calibrate" in line for line in normal_lines(facts))

@@ -14,6 +14,7 @@ from refusals import refuses
 from rich.console import Console
 
 from m3net_tf.audio.datasets import Clip
+from m3net_tf.audio.frontend.level import NO_GAIN, Gain, Microphone
 from m3net_tf.evaluation import clips, live, rendering
 from m3net_tf.evaluation.scenes import SceneSettings, make_scenes
 from m3net_tf.export import Bundle, export_run
@@ -137,6 +138,29 @@ def test_settings_found_go_into_the_export(tuned, exported_run):
     assert again["all"] == result["all"] and again["tuned_on_validation"] is None
 
 
+def test_the_gain_of_the_export_is_heard_unless_another_is_given(copy, monkeypatch):
+    """A quiet microphone gives what its samples with the board's gain give without a gain."""
+    bundle = Bundle.load(copy.folder / "export")
+    bundle.set_detector(bundle.detector.with_gain(Gain(3.0, automatic=True)))
+    short = dataclasses.replace(SCENES, hours=12 / 3600, scene_s=12.0)
+    microphone = Microphone(bundle.frontend, bundle.detector.gain)
+
+    def heard(config, amplify=lambda pcm: pcm):
+        def quiet(*arguments):
+            for scene in make_scenes(*arguments):
+                pcm = (scene.pcm // 50).astype(np.int16)
+                yield dataclasses.replace(scene, pcm=amplify(pcm))
+
+        monkeypatch.setattr(live, "make_scenes", quiet)
+        return live.record(bundle, copy.dataset(None), "test", config, short).tape.levels
+
+    (_, exported), (_, plain) = (live.exported_detector(copy, gain) for gain in (None, NO_GAIN))
+    amplified = heard(exported)
+    assert np.array_equal(amplified, heard(plain, microphone.push))
+    assert microphone.reading.gain_db > 15
+    assert not np.array_equal(amplified, heard(plain))
+
+
 def test_an_edited_file_comes_into_the_next_export(copy):
     lines: list[str] = []
     bundle = Bundle.load(copy.folder / "export")
@@ -207,8 +231,9 @@ def test_command_prints_json(m3net, exported_run):
 
 def test_command_measures_live_detection(m3net, copy):
     words = (copy.folder, "--streaming", "--hours", 0.016, "--split", "validation")
-    status, out, _ = m3net("evaluate", *words)
+    status, out, _ = m3net("evaluate", *words, "--gain", "auto")
     assert status == 0 and "validation scenes" in out
+    assert "Gain of the microphone: automatic." in " ".join(out.split())
     assert (copy.folder / "streaming.json").exists()
     assert not copy.detector_path.exists()
 
@@ -218,6 +243,8 @@ def test_command_measures_live_detection(m3net, copy):
     [
         (["--split", "train"], "choose one of validation, test"),
         (["--target-false-accepts-per-hour", "1"], "needs --streaming"),
+        (["--gain", "auto"], "needs --streaming"),
+        (["--streaming", "--gain", "loud"], "0 to 36 dB, or auto"),
         (["--streaming", "--target-false-accepts-per-hour", "-1"], "give 0 or more"),
         (["--streaming", "--hours", "0"], "scenes.hours is 0"),
     ],

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from refusals import refuses
 
-from m3net_tf.audio.frontend.level import Gain
+from m3net_tf.audio.frontend.level import NO_GAIN, Gain
 from m3net_tf.boards.emulation.starting import why_no_emulation
 from m3net_tf.export import Bundle
 from m3net_tf.export.from_file import export_file
@@ -58,6 +58,8 @@ def test_a_gain_is_part_of_the_export(exported, tmp_path):
     assert "#define M3NET_DETECTOR_AUTOMATIC_GAIN 1\n" in header
     assert Bundle.load(copy.folder).detector.gain == Gain(6.0, automatic=True)
     assert Classifier(copy.folder).metadata.detector.gain == Gain(6.0, automatic=True)
+    enrolling = export_file(copy.folder / "model.tflite", tmp_path / "enrol", enrolment_slots=1)
+    assert enrolling.detector.gain == NO_GAIN  # examples of words are learnt without one
     assert export_file(SHIPPED, tmp_path / "run").detector == exported.detector
 
 

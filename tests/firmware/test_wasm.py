@@ -22,6 +22,7 @@ from firmware_helpers import (
 )
 
 from m3net_tf.audio.frontend import FrontendConfig, fixed_features_int8
+from m3net_tf.audio.frontend.level import Gain, Microphone
 from m3net_tf.compiler.wasm import build_module, wasm_unavailable_reason
 from m3net_tf.export.c_files import compile_model
 from m3net_tf.runtime import Detector, DetectorConfig, Refusal
@@ -51,7 +52,7 @@ def build(
     ("network", "push_columns", "detector"),
     [
         pytest.param("small_tflite", None, DETECTOR, marks=pytest.mark.slow),
-        ("streaming_tflite", 4, LOOKING),
+        ("streaming_tflite", 4, LOOKING.with_gain(Gain(26.0, automatic=True))),
     ],
 )
 def test_features_scores_and_events_are_pythons(
@@ -69,7 +70,12 @@ def test_features_scores_and_events_are_pythons(
     module = build(tmp_path, tflite, detector, push_columns)
     pcm = (sounds[[0, 4, 2, 7]] * 32768).astype("<i2").reshape(-1)
     pcm = pcm[: len(pcm) // CONFIG.hop_samples * CONFIG.hop_samples]
+    if detector.gain.used:
+        pcm = (pcm // 20).astype("<i2")
     (tmp_path / "pcm").write_bytes(pcm.tobytes())
+    microphone = Microphone(CONFIG, detector.gain)
+    pcm = microphone.push(pcm)
+    assert (microphone.gain > 0) is detector.gain.used
     answer = json.loads(run_tool("node", APPS / "wasm" / "run.mjs", module, tmp_path / "pcm"))
     assert answer["imports"] == [] and answer["status"] == 0
     assert answer["frames"] == FRAMES and answer["sample_rate_hz"] == CONFIG.sample_rate_hz

@@ -120,6 +120,14 @@ class Gain:
         return self.automatic or self.fixed > 0
 
     @property
+    def words(self) -> str:
+        """The gain as a user reads it, such as ``6 dB and automatic``."""
+        fixed = f"{self.fixed_db:g} dB"
+        if not self.automatic:
+            return fixed
+        return f"{fixed} and automatic" if self.fixed_db else "automatic"
+
+    @property
     def fixed(self) -> int:
         """The fixed gain in octaves with 16 fraction bits."""
         return octaves(self.fixed_db)

@@ -114,6 +114,7 @@ def starter_recipe(
         and _has_folds(sounds, options, log)
     ):
         recipe["training"]["cross_validation"] = FOLDED
+    recipe["detector"] = {"automatic_gain": True}
     Recipe.from_dict(recipe)
     return recipe
 
@@ -352,6 +353,7 @@ def write_starter(
     head += guess * ("group_pattern_guessed" in recipe["dataset"]["options"])
     more = "# cross_validation trains five more times, for the accuracy on all clips.\n"
     head += more * ("cross_validation" in recipe["training"])
+    head += "# automatic_gain is for microphones that are much too quiet; false leaves it out.\n"
     write_text(paths[0], head + yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
     write_json(paths[1], {"folder": folder})
     readme = _readme(paths[0], folder, recipe, board)

@@ -20,6 +20,7 @@ from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.training.recipe.sections import (
     AugmentationSection,
     DatasetSection,
+    DetectorSection,
     DistillationSection,
     FineTuningSection,
     ModelSection,
@@ -48,6 +49,7 @@ class Recipe:
     distillation: DistillationSection = dataclasses.field(default_factory=DistillationSection)
     fine_tuning: FineTuningSection = dataclasses.field(default_factory=FineTuningSection)
     quantization: QuantizationSection = dataclasses.field(default_factory=QuantizationSection)
+    detector: DetectorSection = dataclasses.field(default_factory=DetectorSection)
 
     def __post_init__(self) -> None:
         instead = {
@@ -97,7 +99,7 @@ class Recipe:
         for section in values:
             for key in newer_defaults(getattr(self, section)):
                 del values[section][key]
-        return values
+        return {section: keys for section, keys in values.items() if keys}
 
     def fingerprint(self) -> str:
         """SHA-256 of the values that identify a result, in hex."""

@@ -479,3 +479,18 @@ class FineTuningSection:
     def runs(self) -> tuple[str, ...]:
         """The trained network, if there is one."""
         return (self.run,) if self.run else ()
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorSection:
+    """Live detection of exports, for runs without a ``detector.yaml``.
+
+    Attributes:
+        automatic_gain: amplify a microphone that is much too quiet
+            (docs/reference/on_the_board.md). ``m3net init`` sets it.
+    """
+
+    automatic_gain: bool = newer(False)
+
+    def __post_init__(self) -> None:
+        check_values(self, "detector")

@@ -92,6 +92,7 @@ def test_a_project_is_made_from_a_folder(tmp_path: Path, monkeypatch, narrow):
     }
     assert recipe.training.batch_size == 16 and not recipe.augmentation.random_crop
     assert recipe.training.cross_validation == "grouped-5fold"
+    assert recipe.detector.automatic_gain
     dataset = load_dataset("folder", folder, **recipe.dataset.options)
     assert dataset.leak() == 0 and "_silence_" in dataset.info.labels
     assert json.loads((project / "data.json").read_text()) == {"folder": str(folder)}

@@ -47,12 +47,13 @@
       return { at: this.count - 1, scores: this.bytes(this.module.scores(), this.class_count) };
     }
 
-    // Takes up to a hop of samples; missing ones are silence.
-    push(samples) {
+    // Takes up to a hop of samples; missing ones are silence. Only a microphone has a gain.
+    push(samples, microphone = false) {
       const { module } = this;
       const hop = new Int16Array(this.memory.buffer, module.samples(), this.hop_samples);
       hop.fill(0);
       hop.set(samples);
+      if (microphone) module.amplify?.();
       const due = module.push();
       if (due & COLUMN) this.columns.push(this.bytes(module.column(), this.feature_bins));
       if (!(due & RUN)) return;
@@ -295,7 +296,7 @@
           hop[filled] = sample;
           filled += 1;
           if (filled < hop.length) continue;
-          recognizer.push(hop);
+          recognizer.push(hop, true);
           filled = 0;
         }
         recognizer.keep(Math.ceil(SHOWN_S * recognizer.sample_rate_hz / hop.length));

@@ -20,6 +20,7 @@ const runs = [];
 for (let at = 0; at + facts.hop_samples <= samples.length; at += facts.hop_samples) {
   const hop = new Int16Array(memory.buffer, m3net.samples(), facts.hop_samples);
   hop.set(samples.subarray(at, at + facts.hop_samples));
+  m3net.amplify?.();
   const due = m3net.push();
   if (due & 1) columns.push(bytes(m3net.column(), facts.feature_bins));
   if (!(due & 2)) continue;
