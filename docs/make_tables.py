@@ -798,14 +798,17 @@ def _paired(name: str, other: str) -> Table:
     for cell in _report(name)["cells"]:
         if cell["ours"] and cell["against_reference"]:
             both = [_differences(each, cell["labels"]) for each in (name, other)]
-            draws = [*both[0]]
-            row = [cell["labels"]["Model"]]
-            for found in both:
-                values = [found[draw] for draw in draws]
-                row += [f"{value:+.2f}" for value in (*values, sum(values) / len(values))]
-            rows.append(row)
-    each = [*(f"draw {draw}" for draw in draws), "mean"]
-    return ("network", *(f"{kind}, {part}" for kind in ("CPU", "XLA") for part in each)), rows
+            draws = max(draws, [*both[0]], key=len)
+            for kind, found in zip(("CPU", "XLA"), both, strict=True):
+                values = [found[draw] for draw in both[0]]
+                mean = sum(values) / len(values)
+                shown = {draw: f"{found[draw]:+.2f}" for draw in both[0]}
+                rows.append((cell["labels"]["Model"], kind, shown, f"{mean:+.2f}"))
+    table = [
+        [model, kind, *(shown.get(draw, "–") for draw in draws), mean]
+        for model, kind, shown, mean in rows
+    ]
+    return ("network", "by", *(f"draw {draw}" for draw in draws), "mean"), table
 
 
 def _differences(name: str, labels: Mapping[str, str]) -> dict[str, float]:
