@@ -792,23 +792,19 @@ def _between(name: str, family: str) -> Table:
 
 
 def _paired(name: str, other: str) -> Table:
-    """Differences to the reference of each draw, in a table and in the same cells of another."""
-    rows = []
+    """Differences to the reference of each draw, in a table; in the same cells of another."""
+    rows: list[list[str]] = []
     draws: list[str] = []
     for cell in _report(name)["cells"]:
         if cell["ours"] and cell["against_reference"]:
-            both = [_differences(each, cell["labels"]) for each in (name, other)]
-            draws = max(draws, [*both[0]], key=len)
-            for kind, found in zip(("CPU", "XLA"), both, strict=True):
-                values = [found[draw] for draw in both[0]]
-                mean = sum(values) / len(values)
-                shown = {draw: f"{found[draw]:+.2f}" for draw in both[0]}
-                rows.append((cell["labels"]["Model"], kind, shown, f"{mean:+.2f}"))
-    table = [
-        [model, kind, *(shown.get(draw, "–") for draw in draws), mean]
-        for model, kind, shown, mean in rows
-    ]
-    return ("network", "by", *(f"draw {draw}" for draw in draws), "mean"), table
+            own, others = (_differences(each, cell["labels"]) for each in (name, other))
+            draws = max(draws, [*own], key=len)
+            pairs = [(own[draw], others[draw]) for draw in own]
+            means = tuple(sum(values) / len(pairs) for values in zip(*pairs, strict=True))
+            shown = [f"{one:+.2f}; {two:+.2f}" for one, two in (means, *pairs)]
+            rows.append([cell["labels"]["Model"], *shown])
+    table = [row + [""] * (len(draws) + 2 - len(row)) for row in rows]
+    return ("network", "mean", *(f"draw {draw}" for draw in draws)), table
 
 
 def _differences(name: str, labels: Mapping[str, str]) -> dict[str, float]:
