@@ -262,7 +262,7 @@ ITEM_STRUCTURES: dict[str, type[Structure]] = {
 
 
 def row_parts(array: Array) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
-    """The rows of an array of structures, and those of :mod:`.brief` if it has them beside."""
+    """The rows of an array of structures, beside the rows of :mod:`.brief` if it has them."""
     count = len(dataclasses.fields(ITEM_STRUCTURES[array.ctype]))
     values = array.values
     return values[:, :count], values[:, count:] if values.shape[1] > count else None
