@@ -220,8 +220,9 @@ def test_separable_layers_run_in_the_memory_of_one_tensor(tmp_path):
         steps.append(step)
     network = check(steps, tmp_path)
     one = 12 * 5 * 16
-    # A window reaches a row and two pixels behind; the rest is scratch memory.
-    assert network.plan.arena_bytes <= one + (5 + 2) * 16 + 80
+    # A window reaches a row and two pixels behind; the rest is scratch memory, of which the goal
+    # adds 5 % for more pixels.
+    assert network.plan.arena_bytes <= 1.05 * (one + (5 + 2) * 16 + 80)
     assert any(call.output.strides[1] < 0 for call in network.calls)  # backward
 
 
