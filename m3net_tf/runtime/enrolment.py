@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.audio.datasets.loudness import active_part_s
-from m3net_tf.audio.datasets.windows import is_silent
+from m3net_tf.audio.datasets.windows import with_sound
 from m3net_tf.audio.frontend.windows import TAIL_S, windows_of_chunks
 from m3net_tf.system.errors import DataError
 
@@ -60,5 +60,5 @@ def sound_windows(pcm: Pcm, samples: int, rate_hz: int) -> list[Pcm]:
         pcm: the recording, shape (samples,); a shorter one than a window ends in silence.
     """
     windows = [part for _, part in windows_of_chunks([pcm], samples, round(TAIL_S * rate_hz))]
-    levels = np.sqrt(np.mean(np.square(np.stack(windows) / 32768), axis=1))
-    return [part for part, quiet in zip(windows, is_silent(levels), strict=True) if not quiet]
+    sounding = with_sound(np.stack(windows) / 32768)
+    return [part for part, kept in zip(windows, sounding, strict=True) if kept]

@@ -85,6 +85,15 @@ def is_silent(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     return np.asarray(levels < max(floor, _SILENCE_RMS))
 
 
+def with_sound(windows: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+    """Which windows of a sound have sound in them.
+
+    Args:
+        windows: full scale 1, shape (windows, samples).
+    """
+    return ~is_silent(np.sqrt(np.square(windows, dtype=np.float64).mean(axis=1)))
+
+
 def levels_of(
     chunks: Iterable[Audio], starts: Sequence[int], window: int
 ) -> npt.NDArray[np.float64]:

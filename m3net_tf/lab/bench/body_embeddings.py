@@ -17,7 +17,7 @@ from m3net_tf.audio.datasets import AudioDataset, Clip, fit_length, to_pcm16
 from m3net_tf.audio.datasets.audio import Audio, FitRule, from_pcm16
 from m3net_tf.audio.datasets.dataset import READERS
 from m3net_tf.audio.datasets.networks import NETWORKS, find_teacher
-from m3net_tf.audio.datasets.windows import is_silent
+from m3net_tf.audio.datasets.windows import with_sound
 from m3net_tf.audio.frontend import features_int8
 from m3net_tf.audio.frontend.windows import TAIL_S, window_starts
 from m3net_tf.export.enrolment import enrolment_network
@@ -200,14 +200,13 @@ def embed_clips(
             ]
             variants.append(np.stack(copied))
         embedded = body.embed(np.concatenate(variants))
-        levels = np.sqrt(np.square(windows, dtype=np.float64).mean(axis=1))
-        return embedded.reshape(len(variants), len(windows), -1), ~is_silent(levels)
+        return embedded.reshape(len(variants), len(windows), -1), with_sound(windows)
 
     found, sounding = [], []
     with track(log, f"{body.name}: {dataset.info.name}", len(clips), "clips") as task:
-        for embeddings, with_sound in map_ahead(embed, iter(range(len(clips))), READERS):
+        for embeddings, kept in map_ahead(embed, iter(range(len(clips))), READERS):
             found.append(embeddings)
-            sounding.append(with_sound)
+            sounding.append(kept)
             task.advance()
     owners = np.repeat(np.arange(len(clips)), [len(each) for each in sounding])
     variants = np.concatenate(found, axis=1)
