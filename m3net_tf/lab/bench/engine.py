@@ -77,7 +77,7 @@ class Subject:
 SUBJECTS = (
     Subject("ds_cnn", "mcu", 0.5, 0.5),
     Subject("m3net", "s", 0.5, 0.5),
-    Subject("spectromasknet", "s", 0.55, 0.6, 0.65),
+    Subject("spectromasknet", "s", 0.55, 0.6, 0.64),
     Subject("bilateral", "s", 0.5, 0.6),
     Subject("diffres", "s", 0.55, 0.6),
 )

@@ -92,9 +92,11 @@ def test_the_preferred_form_has_the_fewest_cycles_with_each_flash(tmp_path: Path
     assert [len(set(group)) for group in forms] == [5, 5, 2]
     for group, flash in itertools.product(groups, FLASHES):
         cycles = [each["cycles"][flash] for each in group]
-        # Without wait states three pixels take 0.7 % less than four, which read less flash.
-        for preferred, other in itertools.pairwise(cycles):
-            assert preferred < 1.01 * other, (flash, forms)
+        if group is not groups[-1] and flash == "0 wait states":
+            # Three pixels take less than 1 % fewer cycles than four, which read less flash.
+            assert cycles[1] < cycles[0] < 1.01 * cycles[1]
+            cycles[:2] = reversed(cycles[:2])
+        assert cycles == sorted(cycles), (flash, forms)
     for group in groups[:2]:
         reads = [each["flash_reads"] for each in group]
         assert reads == sorted(reads)
