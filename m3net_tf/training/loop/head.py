@@ -26,6 +26,7 @@ PENALTY = 0.3
 _LEAST_SPREAD = 1e-3  # of the mean standard deviation, so that silent channels stay silent
 _PARTS = 10
 _SCALES = (0.1, 4.0)  # of scores from -1 to 1 as logits
+_SCALE_UNTESTED = 2.0  # where no class has two clips; 0.1 would leave int8 nothing to tell apart
 
 
 def fit_head(
@@ -38,7 +39,8 @@ def fit_head(
     """Ridge regression of the classes on standardised embeddings, each class with equal weight.
 
     With few clips it recognises more than logistic regression. Its scores become logits by the
-    factor with the lowest cross-entropy, each tenth of the clips predicted without itself.
+    factor with the lowest cross-entropy, each tenth of the clips predicted without itself; a clip
+    whose class the others lack does not count.
 
     Args:
         embeddings: shape (rows, channels).
@@ -57,10 +59,13 @@ def fit_head(
     counts = np.bincount(labels, weights=rows.share, minlength=classes)
     importance = rows.share * rows.clips / (np.count_nonzero(counts) * counts[labels])
     solution, others = rows.ridge(targets, importance, penalty)
+    testing = importance * rows.learnt_elsewhere(targets > 0)[np.arange(len(labels)), labels]
+    if not testing.any():
+        return rows.unstandardised(solution * _SCALE_UNTESTED)
 
     def loss(logits: Floats) -> float:
         right = logits[np.arange(len(labels)), labels]
-        return float(importance @ (scipy.special.logsumexp(logits, axis=1) - right))
+        return float(testing @ (scipy.special.logsumexp(logits, axis=1) - right))
 
     return rows.unstandardised(solution * _scale(others, loss))
 
@@ -94,9 +99,12 @@ def fit_sigmoids(
         for label in range(truth.shape[1])
     ]
     solution, others = (np.column_stack(parts) for parts in zip(*columns, strict=True))
+    testing = importance * rows.learnt_elsewhere(targets > 0)
+    if not testing.any():
+        return rows.unstandardised(solution * _SCALE_UNTESTED)
 
     def loss(logits: Floats) -> float:
-        return float((importance * np.logaddexp(0, -targets * logits)).sum())
+        return float((testing * np.logaddexp(0, -targets * logits)).sum())
 
     return rows.unstandardised(solution * _scale(others, loss))
 
@@ -132,6 +140,19 @@ class _Rows:
         spread += _LEAST_SPREAD * spread.mean() + np.finfo(np.float32).tiny
         inputs = np.column_stack([(embeddings - mean) / spread, np.ones(len(embeddings))])
         return cls(inputs, mean, spread, clip, share, len(counts))
+
+    def learnt_elsewhere(self, truth: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Whether a class has examples outside of a row's tenth of the clips.
+
+        Args:
+            truth: whether a row has a class, shape (rows, classes).
+
+        Returns:
+            Shape (rows, classes).
+        """
+        part = self.clip % _PARTS
+        found = np.stack([truth[part == each].any(axis=0) for each in range(_PARTS)])
+        return np.asarray((found.sum(axis=0) - found[part]) > 0)
 
     def unstandardised(self, solution: Floats) -> tuple[Floats, Floats]:
         """Weights and bias for embeddings as they are."""

@@ -55,6 +55,20 @@ def test_windows_and_copies_of_a_clip_count_as_one_clip():
         np.testing.assert_allclose(new, old, rtol=1e-3, atol=1e-6)
 
 
+def test_one_clip_of_each_class_gives_scores_that_differ():
+    """No clip can be predicted without itself, so that the others do not tell how sure to be."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(10)
+    embeddings = np.eye(10)[labels] + 0.1 * rng.standard_normal((10, 10))
+    for weights, bias in (
+        fit_head(embeddings, labels, 10),
+        fit_sigmoids(embeddings, np.eye(10), None),
+    ):
+        logits = embeddings @ weights + bias
+        np.fill_diagonal(others := logits.copy(), -np.inf)
+        assert (np.diag(logits) - others.max(axis=1)).min() > 1
+
+
 def test_a_head_for_several_labels_separates_each_class_from_all_others():
     """Two directions that are independent; a third of the clips have both."""
     rng = np.random.default_rng(0)
