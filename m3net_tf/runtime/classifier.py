@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from m3net_tf.audio.annotations.events import SoundEvent
 from m3net_tf.audio.frontend import FrontendConfig, column_bins, features_int8
-from m3net_tf.audio.frontend.windows import windows_of_chunks
+from m3net_tf.audio.frontend.windows import is_silent, level_of, windows_of_chunks
 from m3net_tf.audio.labels import is_silence
 from m3net_tf.compiler.engines import COMPILED
 from m3net_tf.networks.pretrained import find_pretrained
@@ -38,7 +38,7 @@ class Classification:
 
     Attributes:
         label: index of the class with the highest mean score; the first if several are equal.
-        scores: mean score of each class over the windows, 0 to 1, shape (classes,); see
+        scores: mean score of each class over the windows with sound, 0 to 1, shape (classes,); see
             :func:`mean_of_windows`.
         starts_s: start of each window in seconds, shape (windows,).
         window_scores: scores of each window, 0 to 1, shape (windows, classes).
@@ -53,7 +53,7 @@ class Classification:
 def mean_of_windows(
     scores: npt.NDArray[np.floating], labels: Sequence[str], starts: npt.ArrayLike, window: float
 ) -> npt.NDArray[np.float64]:
-    """Scores of a sound, shape (classes,), from the scores of its windows.
+    """Scores of a sound, shape (classes,), from the scores of its windows with sound.
 
     Windows are weighted by the square of one minus their score for silence, so that the pauses
     around a short sound do not outvote it; and by their distance from the window before, because
@@ -67,7 +67,7 @@ def mean_of_windows(
     silence = [is_silence(label) for label in labels]
     sounding = 1.0 - scores[:, silence].sum(axis=1, dtype=np.float64)
     starts = np.asarray(starts, np.float64)
-    distances = np.diff(starts, prepend=starts[0] - window / 2)
+    distances = np.diff(starts, prepend=starts[0] - window / 2).clip(max=window / 2)
     weights = np.square(np.maximum(sounding, _LEAST_SOUNDING)) * distances
     return np.asarray(np.average(scores, axis=0, weights=weights), np.float64)
 
@@ -236,6 +236,7 @@ class Classifier:
         words = self._known(None) if self.metadata.enrolment_slots else None
         frontend = self.metadata.frontend
         starts: list[int] = []
+        levels: list[float] = []
         scores: list[Int8] = []
         features: list[Int8] = []  # of windows for which there are no scores yet
         long_enough = _long_enough(chunks, frontend.frame_samples, name)
@@ -243,6 +244,7 @@ class Classifier:
             long_enough, self.window_samples, self.metadata.tail_samples
         ):
             starts.append(start)
+            levels.append(level_of(window / 32768.0))
             features.append(features_int8(frontend, window / 32768.0))
             if len(features) == _WINDOWS_AT_ONCE:
                 scores.append(self._class_scores(features, words))
@@ -250,7 +252,11 @@ class Classifier:
         if features:
             scores.append(self._class_scores(features, words))
         window_scores = (np.concatenate(scores).astype(np.float64) + 128.0) / 256.0
-        mean = mean_of_windows(window_scores, self.labels, starts, self.window_samples)
+        silent = is_silent(np.array(levels))
+        kept = ~silent | silent.all()
+        mean = mean_of_windows(
+            window_scores[kept], self.labels, np.array(starts)[kept], self.window_samples
+        )
         starts_s = np.array(starts) / frontend.sample_rate_hz
         return Classification(int(mean.argmax()), mean, starts_s, window_scores)
 

@@ -5,8 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.audio.datasets.loudness import active_part_s
-from m3net_tf.audio.datasets.windows import with_sound
-from m3net_tf.audio.frontend.windows import TAIL_S, windows_of_chunks
+from m3net_tf.audio.frontend.windows import TAIL_S, is_silent, level_of, windows_of_chunks
 from m3net_tf.system.errors import DataError
 
 Pcm = npt.NDArray[np.int16]
@@ -60,5 +59,5 @@ def sound_windows(pcm: Pcm, samples: int, rate_hz: int) -> list[Pcm]:
         pcm: the recording, shape (samples,); a shorter one than a window ends in silence.
     """
     windows = [part for _, part in windows_of_chunks([pcm], samples, round(TAIL_S * rate_hz))]
-    sounding = with_sound(np.stack(windows) / 32768)
-    return [part for part, kept in zip(windows, sounding, strict=True) if kept]
+    silent = is_silent(np.array([level_of(part / 32768) for part in windows]))
+    return [part for part, left_out in zip(windows, silent, strict=True) if not left_out]

@@ -238,6 +238,18 @@ def test_a_test_on_windows_measures_what_is_answered(seconds, vectors, tmp_path,
     np.testing.assert_allclose(classifier.classify(pcm).scores, measured, rtol=1e-12)
 
 
+def test_silent_windows_do_not_count(exported, vectors):
+    classifier = Classifier(exported.folder)
+    length = classifier.window_samples
+    sound = vectors[0][0][:length]
+    found = classifier.classify(np.concatenate([np.zeros(2 * length, np.int16), sound]))
+    sounding = found.window_scores[-2:]  # the second last window has half of the sound
+    assert len(found.window_scores) == 5
+    np.testing.assert_allclose(found.scores, sounding.mean(axis=0), rtol=1e-12)
+    silent = classifier.classify(np.zeros(2 * length, np.int16))
+    np.testing.assert_allclose(silent.scores, silent.window_scores.mean(axis=0), rtol=1e-12)
+
+
 def test_a_short_sound_ends_in_silence(exported, vectors):
     classifier = Classifier(exported.folder)
     short = vectors[0][0][:5000]

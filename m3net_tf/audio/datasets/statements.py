@@ -133,7 +133,7 @@ def cut_statement(dataset: AudioDataset) -> str | None:
             f"{info.name}: the window of {info.clip_s:g} s is shorter than {len(wholes)} of "
             f"{counted(len(listed), 'clip')}: "
             "training uses their half-overlapping windows that have sound; validation and test "
-            "take the mean over all of their windows, in which silent ones count little"
+            "take the mean over these windows"
         )
     if "clip_s" not in dataset_options(info.name):
         return None

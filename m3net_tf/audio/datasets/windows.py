@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Windows of clips that are longer than the delivered length.
 
-Windows overlap by half. Training omits windows without sound, because a pause between two barks is
-not an example of a bark. Validation and test keep all of them, as a recogniser gets them.
+Windows overlap by half. Those without sound are omitted: a pause between two barks is not an
+example of a bark, and a classifier leaves it out of the scores of a whole clip, too.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import soundfile
 from m3net_tf.audio.datasets.audio import Audio, NoSamplesError, audio_chunks, header_of
 from m3net_tf.audio.datasets.clips import Clip
 from m3net_tf.audio.datasets.dataset import READERS
-from m3net_tf.audio.frontend.windows import TAIL_S, window_starts
+from m3net_tf.audio.frontend.windows import SILENCE_RMS, TAIL_S, is_silent, window_starts
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.progress import Log, silent, track
 from m3net_tf.system.threads import map_ahead
@@ -27,10 +27,7 @@ from m3net_tf.system.threads import map_ahead
 ROUNDING_S = 0.005
 DRAWS = 8
 """Positions that are drawn for a part with sound."""
-SILENCE_BELOW_DB = -40.0
-"""Level below which a part of a sound is silence, relative to the sound's loudest window."""
 _FIRST_SAMPLES = 4096
-_SILENCE_RMS = 1 / 32768  # the smallest step of 16 bits: nothing but digital silence is below it
 
 
 def length_s(clip: Clip) -> float:
@@ -70,28 +67,9 @@ def _is_zero(path: Path, size_bytes: int, time_ns: int) -> bool:
     try:
         # Most files have sound at their start.
         chunks = itertools.chain(audio_chunks(path, most=_FIRST_SAMPLES), audio_chunks(path))
-        return all(np.abs(chunk).max() < _SILENCE_RMS for chunk in chunks)
+        return all(np.abs(chunk).max() < SILENCE_RMS for chunk in chunks)
     except DataError as error:
         return isinstance(error, NoSamplesError)
-
-
-def is_silent(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Which windows of a sound have no sound in them.
-
-    Args:
-        levels: root mean square of each window, full scale 1, shape (windows,).
-    """
-    floor = levels.max() * 10 ** (SILENCE_BELOW_DB / 20)
-    return np.asarray(levels < max(floor, _SILENCE_RMS))
-
-
-def with_sound(windows: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
-    """Which windows of a sound have sound in them.
-
-    Args:
-        windows: full scale 1, shape (windows, samples).
-    """
-    return ~is_silent(np.sqrt(np.square(windows, dtype=np.float64).mean(axis=1)))
 
 
 def levels_of(
@@ -137,7 +115,9 @@ def start_with_sound(audio: Audio, drawn: npt.NDArray[np.integer], window: int) 
 
 
 def in_windows(clips: Sequence[Clip], window_s: float, log: Log = silent) -> list[Clip]:
-    """The clips; each one longer than ``window_s`` is replaced by its windows.
+    """The clips; each one longer than ``window_s`` is replaced by its windows with sound.
+
+    Of a clip without any sound, training omits all windows; validation and test keep them.
 
     Args:
         clips: clips with their splits. Clips whose files cannot be read stay as they are.
@@ -158,10 +138,11 @@ def _windows(clip: Clip, window_s: float) -> list[Clip]:
     samples = int(length_s(clip) * rate_hz)
     starts = window_starts(samples, window, round(TAIL_S * rate_hz))
     kept = [True] * len(starts)
-    if clip.split == "train":
-        with contextlib.suppress(DataError):  # reading the windows reports a broken file
-            chunks = audio_chunks(clip.path, start_s=clip.start_s, duration_s=clip.duration_s)
-            kept = list(~is_silent(levels_of(chunks, starts, window)))
+    with contextlib.suppress(DataError):  # reading the windows reports a broken file
+        chunks = audio_chunks(clip.path, start_s=clip.start_s, duration_s=clip.duration_s)
+        sounding = ~is_silent(levels_of(chunks, starts, window))
+        if clip.split == "train" or sounding.any():
+            kept = list(sounding)
     return [
         dataclasses.replace(
             clip,

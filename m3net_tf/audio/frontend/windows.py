@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the windows of a longer sound begin: half a window apart, the last one at its end.
+"""The windows of a longer sound: where they begin, and which have sound.
 
-A data set and a classifier place windows by this rule, so that a test measures what the classifier
-answers. Only NumPy is needed.
+They are half a window apart, and the last one ends with the sound.
+
+A data set and a classifier place and omit windows by these rules, so that a test measures what the
+classifier answers. Only NumPy is needed.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,6 +14,10 @@ import numpy.typing as npt
 
 TAIL_S = 0.01
 """Rest of a sound, after its regular windows, for which another window is worthwhile."""
+SILENCE_BELOW_DB = -40.0
+"""Level below which a part of a sound is silence, relative to the sound's loudest window."""
+SILENCE_RMS = 1 / 32768
+"""The smallest step of 16 bits, full scale 1: nothing but digital silence is below it."""
 
 
 def window_starts(samples: int, window: int, tail: int) -> list[int]:
@@ -53,6 +59,21 @@ def windows_of_chunks(
         return
     for last in window_starts(first + len(buffer), window, tail)[start // _step(window) :]:
         yield last, buffer[last - first :]
+
+
+def is_silent(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Which windows of a sound have no sound in them.
+
+    Args:
+        levels: root mean square of each window, full scale 1, shape (windows,).
+    """
+    floor = levels.max() * 10 ** (SILENCE_BELOW_DB / 20)
+    return np.asarray(levels < max(floor, SILENCE_RMS))
+
+
+def level_of(window: npt.NDArray[np.floating]) -> float:
+    """Root mean square of a window, shape (samples,)."""
+    return float(np.sqrt(np.square(window, dtype=np.float64).mean()))
 
 
 def _step(window: int) -> int:

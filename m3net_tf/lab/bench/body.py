@@ -3,8 +3,8 @@
 
 The body stays as it is. For each test fold, clips of each class are drawn from the other folds, and
 a classifier is fitted to the embeddings of their windows and of augmented copies, as the training
-that ``m3net init`` proposes fits it. A clip counts by the mean of the logits of its windows. All
-bodies get the same draws.
+that ``m3net init`` proposes fits it. A clip counts by the mean of the scores of its windows with
+sound. All bodies get the same draws.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from typing import Any, NotRequired, TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
+import scipy.special
 import scipy.stats
 from threadpoolctl import threadpool_limits
 
@@ -287,12 +288,13 @@ def _of_body(
     def recognise(training: Indices, testing: Indices) -> list[Right]:
         seen, clip = embeddings.training(training)
         weights, bias = fit_head(seen, folds.labels[clip], classes, clip)
-        answers = [embeddings.over_windows(windows @ weights + bias)[testing]]
+        scores = scipy.special.softmax(windows @ weights + bias, axis=1)
+        answers = [embeddings.over_windows(scores)[testing]]
         if embeddings.quantization:
             stored = embeddings.windows.astype(np.int8)
             calibrating = stored[np.isin(embeddings.clip, training)]
             head = int8_head(weights, bias, calibrating, embeddings.quantization)
-            answers.append(embeddings.over_windows(head.logits(stored))[testing])
+            answers.append(embeddings.over_windows(head.scores(stored))[testing])
         return [each.argmax(axis=1) == folds.labels[testing] for each in answers]
 
     kinds = ("float", "int8") if embeddings.quantization else ("float",)

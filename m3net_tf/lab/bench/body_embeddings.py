@@ -17,9 +17,8 @@ from m3net_tf.audio.datasets import AudioDataset, Clip, fit_length, to_pcm16
 from m3net_tf.audio.datasets.audio import Audio, FitRule, from_pcm16
 from m3net_tf.audio.datasets.dataset import READERS
 from m3net_tf.audio.datasets.networks import NETWORKS, find_teacher
-from m3net_tf.audio.datasets.windows import with_sound
 from m3net_tf.audio.frontend import features_int8
-from m3net_tf.audio.frontend.windows import TAIL_S, window_starts
+from m3net_tf.audio.frontend.windows import TAIL_S, is_silent, level_of, window_starts
 from m3net_tf.export.enrolment import enrolment_network
 from m3net_tf.runtime.classifier import find_model
 from m3net_tf.runtime.desktop import load_adaptive
@@ -70,28 +69,26 @@ class Embeddings:
     """The embeddings of a data set's clips.
 
     Attributes:
-        windows: int8 or float32, shape (windows, channels).
+        windows: of those with sound, int8 or float32, shape (windows, channels).
         copies: the same of augmented copies, which only train, shape (copies, windows, channels).
         clip: index of each window's clip, shape (windows,).
-        sounding: whether a window has sound, so that it trains, shape (windows,).
         quantization: scale and zero point of int8; None for floats.
     """
 
     windows: npt.NDArray[np.generic]
     copies: npt.NDArray[np.generic]
     clip: npt.NDArray[np.int64]
-    sounding: npt.NDArray[np.bool_]
     quantization: tuple[float, int] | None
 
     def training(
         self, clips: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """What fits a classifier: the sounding windows of clips and their copies, with their clips.
+        """What fits a classifier: the windows of clips and their copies, with their clips.
 
         Returns:
             Embeddings in real numbers, shape (rows, channels), and indices of clips, shape (rows,).
         """
-        chosen = np.isin(self.clip, clips) & self.sounding
+        chosen = np.isin(self.clip, clips)
         rows = np.concatenate([self.windows[None], self.copies])[:, chosen]
         return self.real(rows.reshape(-1, rows.shape[-1])), np.tile(self.clip[chosen], len(rows))
 
@@ -179,7 +176,9 @@ def embed_clips(
     augmentation: AugmentationSection,
     log: Log,
 ) -> Embeddings:
-    """Embeddings of the windows of clips, which are half a window apart, and of augmented copies.
+    """Embeddings of the windows with sound of clips, and of augmented copies.
+
+    The windows are half a window apart.
 
     Args:
         augmentation: of the copies of each window, as a training from a body makes them.
@@ -190,8 +189,10 @@ def embed_clips(
     rule = dataset.info.fit
     tail = round(TAIL_S * body.rate_hz)
 
-    def embed(index: int) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.bool_]]:
+    def embed(index: int) -> npt.NDArray[np.generic]:
         windows = windows_of(dataset.load(clips[index]), body.samples, tail, rule)
+        silent = is_silent(np.array([level_of(each) for each in windows]))
+        windows = windows[~silent | silent.all()]
         variants = [windows]
         for copy in range(1, augmentation.copies + 1):
             rng = np.random.default_rng([copy, index])
@@ -200,19 +201,16 @@ def embed_clips(
             ]
             variants.append(np.stack(copied))
         embedded = body.embed(np.concatenate(variants))
-        return embedded.reshape(len(variants), len(windows), -1), with_sound(windows)
+        return embedded.reshape(len(variants), len(windows), -1)
 
-    found, sounding = [], []
+    found = []
     with track(log, f"{body.name}: {dataset.info.name}", len(clips), "clips") as task:
-        for embeddings, kept in map_ahead(embed, iter(range(len(clips))), READERS):
+        for embeddings in map_ahead(embed, iter(range(len(clips))), READERS):
             found.append(embeddings)
-            sounding.append(kept)
             task.advance()
-    owners = np.repeat(np.arange(len(clips)), [len(each) for each in sounding])
+    owners = np.repeat(np.arange(len(clips)), [each.shape[1] for each in found])
     variants = np.concatenate(found, axis=1)
-    return Embeddings(
-        variants[0], variants[1:], owners, np.concatenate(sounding), body.quantization
-    )
+    return Embeddings(variants[0], variants[1:], owners, body.quantization)
 
 
 def windows_of(sound: Audio, samples: int, tail: int, rule: FitRule) -> Audio:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A linear classifier in int8, byte for byte as the board computes the network's own."""
+"""A linear classifier in int8, whose logits are the board's, byte for byte."""
 
 import dataclasses
 
 import numpy as np
 import numpy.typing as npt
+import scipy.special
 
 from m3net_tf.compiler.arithmetic import quantize_factor, scale
 from m3net_tf.compiler.structures import Factor
@@ -21,12 +22,14 @@ class Int8Head:
         weights: int8, shape (channels, classes).
         bias: int32, with the share of the embedding's zero point, shape (classes,).
         factors: of each class, from sums of products to steps of the logits.
+        step: of the logits.
         zero_point: of the logits.
     """
 
     weights: Int8
     bias: npt.NDArray[np.int64]
     factors: tuple[Factor, ...]
+    step: float
     zero_point: int
 
     def logits(self, embeddings: Int8) -> Int8:
@@ -34,6 +37,15 @@ class Int8Head:
         sums = embeddings.astype(np.int64) @ self.weights.astype(np.int64) + self.bias
         scaled = [scale(sums[:, place], factor) for place, factor in enumerate(self.factors)]
         return np.clip(np.stack(scaled, axis=1) + self.zero_point, -128, 127).astype(np.int8)
+
+    def scores(self, embeddings: Int8) -> npt.NDArray[np.float64]:
+        """Softmax of the logits in steps of 1/256, shape (n, classes).
+
+        Where a share is close to the middle of a step, the engine's may be one step away.
+        """
+        logits = self.step * (self.logits(embeddings).astype(np.float64) - self.zero_point)
+        shares = scipy.special.softmax(logits, axis=1)
+        return np.asarray(np.minimum(np.round(256 * shares), 255) / 256)
 
 
 def int8_head(
@@ -64,5 +76,6 @@ def int8_head(
         rounded,
         own_bias - zero_point * rounded.astype(np.int64).sum(axis=0),
         tuple(quantize_factor(step * float(each) / logit_step) for each in steps),
+        logit_step,
         int(np.clip(round(-128 - low / logit_step), -128, 127)),
     )

@@ -45,16 +45,16 @@ def starts(clips: list[Clip]) -> list[float]:
     return [clip.start_s for clip in clips]
 
 
-def test_training_windows_have_sound_and_held_out_windows_are_all(tmp_path: Path):
+def test_windows_have_sound(tmp_path: Path):
     clip = Clip("sneeze/a.wav", "sneeze", "train", "a", write(tmp_path / "a.wav", 3.0))
     kept = in_windows([clip], 1.0)
     assert starts(kept) == [2.5, 3.0] and {c.whole for c in kept} == {"sneeze/a.wav"}
     assert [c.clip_id for c in kept] == ["sneeze/a.wav@2.500s", "sneeze/a.wav@3.000s"]
-    test = dataclasses.replace(clip, split="test")
-    assert starts(in_windows([test], 1.0)) == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
     assert in_windows([clip], 4.0) == [clip]
     muted = dataclasses.replace(clip, path=write(tmp_path / "muted.wav"))
     assert in_windows([muted], 1.0) == []
+    muted_test = dataclasses.replace(muted, split="test")
+    assert starts(in_windows([muted_test], 1.0)) == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
 
 
 def test_a_broken_file_is_left_to_its_reader(tmp_path: Path):
@@ -94,8 +94,7 @@ def test_a_folder_with_long_clips(tmp_path: Path):
         write(tmp_path / label / f"{number}.wav", 0.35 * number)
     dataset = load_dataset("folder", tmp_path, silence_percentage=25, **WINDOWS)
     assert all(len(dataset.load(clip)) == RATE_HZ for clip in dataset.clips)
-    assert all(dataset.load(c).any() for c in dataset.split("train") if not c.synthetic)
-    assert Counter(c.whole for c in dataset.split("test") if c.whole).most_common()[-1][1] == 7
+    assert all(dataset.load(c).any() for c in dataset.clips if not c.synthetic)
     # A clip counts once in the share of silence and in the preview of the split.
     assert sum(clip.synthetic for clip in dataset.split("test")) == 1
     assert split_table(dataset).rows[1:] == (

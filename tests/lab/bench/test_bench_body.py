@@ -172,10 +172,13 @@ def test_int8_logits_have_the_bytes_of_the_network():
         own,
         bias.data - source.zero_point * own.sum(axis=0, dtype=int),
         tuple(quantize_factor(scale * float(each)) for each in weights.scales),
+        float(graph.outputs[0].scale),
         graph.outputs[0].zero_point,
     )
     embeddings = run_reference(enrolment_network(tflite), features)
     assert np.array_equal(head.logits(embeddings), expected)
+    scores = 256 * head.scores(embeddings) - 128
+    np.testing.assert_allclose(scores, run_reference(tflite, features), atol=1)
 
 
 def test_an_int8_classifier_is_close_to_the_real_one():
