@@ -28,15 +28,18 @@ from m3net_tf.boards import DEFAULT_BOARD
 from m3net_tf.boards.builds.boards import emulated_board, load_board
 from m3net_tf.boards.measure.real_time import Pace, pace_lines
 from m3net_tf.boards.starter.proposals import (
+    BODIES,
     BODY_WINDOW_S,
     NOTHING,
     Proposal,
     proposals_from,
     propose,
 )
+from m3net_tf.boards.starter.speech import spoken_classes
 from m3net_tf.system.artifacts import write_bytes, write_json, write_text
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.system.words import counted
 from m3net_tf.training.clips.source import DATA_RECORD
 from m3net_tf.training.recipe import Recipe
 
@@ -72,7 +75,8 @@ def starter_recipe(
         sample_rate_hz: rate of the front end; None takes 8 kHz if no file has more, else 16 kHz.
             A trained body takes 16 kHz.
         start: where the training starts, one of :data:`.proposals.STARTS`; None takes the body
-            that suits the board, or nothing where ``sample_rate_hz`` is another one.
+            that suits the board, or nothing where ``sample_rate_hz`` is another one or most
+            classes are spoken words.
 
     Raises:
         FirmwareError: there is no such board.
@@ -100,6 +104,13 @@ def starter_recipe(
             raise
         del options["group_pattern"], options["group_pattern_guessed"]
         dataset = _trainable(sounds, options, log)
+    if start is None and len(spoken := spoken_classes(dataset)) > len(sounds.classes) / 2:
+        log(
+            f"{len(spoken)} of {counted(len(sounds.classes), 'class')} are speech, such as "
+            f"{spoken[0]}: trained bodies tell sounds apart, not words, so this starts from "
+            f"{NOTHING}; --from {BODIES[-1].preset} takes a body"
+        )
+        return starter_recipe(sounds, board, log, sample_rate_hz=sample_rate_hz, start=NOTHING)
     training = len(dataset.split("train"))
     longer = training / len({clip.whole or clip.clip_id for clip in dataset.split("train")})
     recipe: Sections = {"dataset": {"name": "folder", "options": options}}

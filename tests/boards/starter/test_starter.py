@@ -315,6 +315,24 @@ def test_a_project_starts_from_the_body_that_suits_the_board(tmp_path: Path):
         starter_recipe(few, start="sounds_xl")
 
 
+def test_spoken_words_do_not_start_from_a_body_for_sounds(tmp_path: Path):
+    if shutil.which("espeak-ng") is None:
+        pytest.skip("no speech synthesiser here: sudo apt-get install espeak-ng")
+    folder = sounds(tmp_path / "s", *numbered("noise", 8))
+    for word, pitch in itertools.product(("seven", "marvin"), range(10, 90, 10)):
+        (folder / word).mkdir(exist_ok=True)
+        path = folder / word / f"{pitch}.wav"
+        subprocess.run(["espeak-ng", "-p", f"{pitch}", "-w", path, word], check=True)
+    said: list[str] = []
+    plan = starter_recipe(inspect_folder(folder), log=said.append)
+    assert "fine_tuning" not in plan
+    assert any("2 of 3 classes" in line and "--from sounds_s" in line for line in said)
+    asked = starter_recipe(inspect_folder(folder), start="sounds_s")
+    assert asked["fine_tuning"]["from"] == "sounds_s"
+    shutil.rmtree(folder / "marvin")
+    assert starter_recipe(inspect_folder(folder))["fine_tuning"]["from"] == "sounds_s"
+
+
 def test_init_and_training_say_what_the_files_give_away(tmp_path: Path):
     folder = sounds(tmp_path / "s", *numbered("a", 12))
     sounds(folder, *numbered("b", 12), rate_hz=8000)
