@@ -114,6 +114,7 @@ def test_events_are_scored_against_annotations(m3net, field, run, tmp_path):
     assert "1 test recording, 0.8 minutes" in text and "segments of 1 s" in text
 
 
+@pytest.mark.slow
 def test_recordings_that_trained_do_not_score(m3net, field, run, tmp_path):
     (tested,) = scores(m3net("evaluate", run, "--events", "--json"))["recordings"]
     (trained,) = {"day0.wav", "day1.wav"} - {tested}
@@ -140,6 +141,7 @@ def test_a_run_without_annotations_names_the_option(m3net, exported_run):
     assert done.status == 2 and "--recordings" in done.err
 
 
+@pytest.mark.slow
 def test_events_are_those_of_live_detection(m3net, field, run, tmp_path):
     words = ("classify", "--model", run, field / "day0.wav", "--engine", "litert")
     done = m3net(*words, "--events", "audacity")
@@ -155,6 +157,7 @@ def test_events_are_those_of_live_detection(m3net, field, run, tmp_path):
         assert row.event.start_s < event["time_s"] < row.event.end_s + 2
 
 
+@pytest.mark.slow
 def test_several_sounds_need_a_table_that_names_them(m3net, field, run):
     words = ("classify", "--model", run, field, "--engine", "litert", "--events")
     done = m3net(*words, "csv")

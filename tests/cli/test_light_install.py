@@ -316,6 +316,7 @@ def test_the_list_has_every_command():
         assert any(line.startswith(f"{command} ") for line in named), command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", LIGHT)
 def test_a_light_installation_runs_a_command_or_names_its_extra(light, command):
     status, _, errors = light[command]

@@ -162,6 +162,7 @@ CORES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     bool(why_not() or tflm_unavailable_reason()),
     reason=why_not() or tflm_unavailable_reason() or "an emulator is there",

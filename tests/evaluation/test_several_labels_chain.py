@@ -23,7 +23,7 @@ from m3net_tf.runtime import Classifier, load_detector
 from m3net_tf.system.errors import ModelError
 from m3net_tf.training import Run, train
 
-pytestmark = pytest.mark.usefixtures("private_cache")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("private_cache")]
 
 RATE_HZ = 8000
 TONES_HZ = {"high": (2000, 2600), "low": (400, 700)}

@@ -87,6 +87,7 @@ def test_a_second_export_changes_only_engine_and_detector(exported, tmp_path):
     assert vectors.stat().st_mtime_ns == written_ns
 
 
+@pytest.mark.slow
 def test_a_stream_that_does_not_pay_is_written_if_it_is_asked_for(exported, tmp_path):
     assert exported.manifest.push_columns is None
     bundle = export_file(SHIPPED, tmp_path, stream=True)

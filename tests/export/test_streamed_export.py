@@ -32,6 +32,8 @@ from m3net_tf.training.network import build_network
 
 BOARD = "mps2_an386"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
@@ -158,7 +160,6 @@ def test_a_lost_picture_is_missed(copy: Bundle):
         Bundle.load(copy.folder)
 
 
-@pytest.mark.slow
 def test_its_certificate_compares_live_detection_on_the_board(copy: Bundle, tmp_path: Path):
     if reason := why_no_emulation(BOARD):
         pytest.skip(reason)

@@ -115,13 +115,8 @@ def live_program(folder: Path, model: CModel, settings: DetectorConfig) -> Path:
     return compile_for_host(folder / "program", sources, folders, *options)
 
 
-@pytest.mark.parametrize(
-    "gate",
-    [
-        pytest.param({}, marks=pytest.mark.slow),
-        {"gate_level": -110, "gate_hold_columns": 3, "look_runs": 3},
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("gate", [{}, {"gate_level": -110, "gate_hold_columns": 3, "look_runs": 3}])
 def test_the_host_gives_the_same_scores_and_events(
     streaming_tflite: bytes, sounds: np.ndarray, gate: dict, tmp_path: Path
 ):

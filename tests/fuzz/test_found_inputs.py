@@ -65,6 +65,7 @@ def test_a_changed_network_depends_on_its_numbers_alone():
     assert first == again != other
 
 
+@pytest.mark.slow
 def test_what_the_sanitizers_find_is_written_down(tmp_path):
     """An arena that is a byte too small is read behind its end."""
 

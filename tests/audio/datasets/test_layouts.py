@@ -102,6 +102,7 @@ def test_ravdess_folds_are_four_actors(make_layout):
     assert random.leak() == 1.0
 
 
+@pytest.mark.slow
 def test_real_ravdess(real_data):
     root = real_data("ravdess_speech_actors_01_08")
     for fold, actors in ((1, range(1, 5)), (2, range(5, 9))):

@@ -146,6 +146,7 @@ def test_wrong_rate_is_an_error_unless_allowed(folder, write_wav):
     assert load_dataset(NAME, folder, resample=True).read(clip).shape == (8000,)
 
 
+@pytest.mark.slow
 def test_real_subset(real_data):
     dataset = load_dataset(NAME, real_data("speech_commands_v2_mini"))
     listed = {s: [c for c in dataset.split(s) if not c.synthetic] for s in SPEAKERS}

@@ -164,6 +164,7 @@ def test_lists_make_the_subsets_of_the_results(name, tmp_path, write_wav):
         make_subset(name, tmp_path / "made", official)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "copy"),
     [

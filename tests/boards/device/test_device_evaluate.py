@@ -167,6 +167,7 @@ def emulated_run(copied_run: Path, monkeypatch) -> Path:
     return copied_run
 
 
+@pytest.mark.slow
 def test_emulated_board_has_exactly_the_desktops_accuracy(emulated_run: Path, capsys):
     from m3net_tf import cli
 
@@ -225,6 +226,7 @@ def busy_computer() -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_an_emulated_board_hears_a_file(emulated_run: Path, tmp_path: Path, capsys):
     """The recording continues through the sound, and the monitor ends with it."""
     from m3net_tf import cli

@@ -38,6 +38,8 @@ WATCHDOG_US = 30_000_000
 ENDLESS_LOOP = b"\xfe\xe7"
 UNDEFINED = b"\x07\xde"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def faults_elf(build_variant: Callable[..., Path]) -> Path:
@@ -47,7 +49,6 @@ def faults_elf(build_variant: Callable[..., Path]) -> Path:
 # --- stack -------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_the_watermark_is_the_deepest_use(built: BuiltFirmware, faults_elf: Path):
     """Nine frames of 64 words and a few registers each; later shallower use changes nothing."""
     log = run_image(faults_elf, built.machine, bytes([6]) + bytes(31))
@@ -81,7 +82,6 @@ def malformed_lines(count: int) -> Iterator[bytes]:
             count -= 1
 
 
-@pytest.mark.slow
 def test_garbage_from_the_console_leaves_it_answering(built: BuiltFirmware):
     """Ten thousand bad lines; and blocks and lines after which it waits for silence."""
     # Ends of garbage, and the silence after which the board listens again (core/monitor.h).

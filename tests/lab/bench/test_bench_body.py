@@ -242,6 +242,7 @@ def test_networks_from_nothing_get_the_same_draws(esc10: Path, monkeypatch: pyte
     assert "too few clips" in body_report(result)
 
 
+@pytest.mark.slow
 def test_the_command_writes_json_and_tables(m3net, esc10: Path, tmp_path: Path):
     out = tmp_path / "results" / "bodies.json"
     command = ["bench", "body", SHIPPED, "--data", f"esc10={esc10}", "--shots", "all"]

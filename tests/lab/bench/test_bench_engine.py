@@ -134,6 +134,7 @@ def measure(path: Path, weights_in_ram: int = 0) -> bench.EngineComparison:
     return measured
 
 
+@pytest.mark.slow
 def test_a_file_is_measured_without_targets(two_layers: Path):
     measured = measure(two_layers)
     assert measured["targets"] == {} and measured["engines"]["compiled"]["instructions"] > 0

@@ -35,6 +35,7 @@ def small_network():
     return write_network([first, second, mean])
 
 
+@pytest.mark.slow
 def test_each_hop_on_the_board_gives_the_bytes_of_the_whole_window(tmp_path, monkeypatch):
     if reason := why_no_emulation(BOARD, "compiled"):
         pytest.skip(reason)

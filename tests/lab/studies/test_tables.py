@@ -695,6 +695,7 @@ def test_the_command_writes_the_table_and_reports_failures(m3net, trainer, run_t
     assert "failed (90 ± 0.5)" in (tmp_path / "out2/paper/table9.tiny.md").read_text()
 
 
+@pytest.mark.slow
 def test_untrained_networks_are_measured(tmp_path, trainer):
     path = tmp_path / "sizes.yaml"
     path.write_text(

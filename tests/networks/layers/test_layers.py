@@ -201,11 +201,14 @@ VARIANTS |= {"global_attention_se", "local_attention_none", "gabor_free_taps", "
 VARIANTS |= {"classifier", "self_attention", "positions", "macem_b", "mask_high_energy"}
 VARIANTS |= {"bidirectional_lstm"}  # the unrolled one gives the same int8 bytes
 VARIANTS |= {"res_conv_1d", "broadcasted_transition", "diffres", "gabor", "sinc"}
+# Parts that the tests of their network train, too.
+VARIANTS |= {"diffres_layer", "macem_a", "garm", "local_attention", "conv_encoder"}
+VARIANTS |= {"gaussian_pooling", "transformer_encoder", "guided_aggregation"}
 
 
 # In half precision: a block of Keras's layers, and most of those that compute in single precision.
 QUICK_HALF = {"conv_block", "eca", "fusion", "image_delta", "mask_random", "pcen", "point_norm"}
-QUICK_HALF |= {"mean_over_frequency", "sub_spectral_norm", "unrolled_bilstm", "diffres_layer"}
+QUICK_HALF |= {"mean_over_frequency", "sub_spectral_norm", "unrolled_bilstm"}
 HALF = [pytest.param(name, marks=() if name in QUICK_HALF else pytest.mark.slow) for name in BLOCKS]
 
 

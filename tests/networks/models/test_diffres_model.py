@@ -77,7 +77,13 @@ class TestSizes:
         assert model.count_params() == 13_708_917
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(name, marks=() if name in ("diffres", "none") else pytest.mark.slow)
+        for name in METHODS
+    ],
+)
 class TestEveryMethod:
     def test_classifier_gets_fewer_frames(self, method):
         model = tiny(method=method)
@@ -98,7 +104,9 @@ B0 = {"name": "efficientnet_attention", "preset": "b0"}
     [
         pytest.param({"name": "ds_cnn", "preset": "mcu"}, {}, marks=pytest.mark.slow),
         ({"name": "m3net", "preset": "mcu"}, {}),
-        ({"name": "m3net", "preset": "paper"}, {"one_channel": True}),
+        pytest.param(
+            {"name": "m3net", "preset": "paper"}, {"one_channel": True}, marks=pytest.mark.slow
+        ),
         pytest.param(B0, {}, marks=pytest.mark.slow),
         pytest.param(B0, {"maximum": False}, marks=pytest.mark.slow),
     ],

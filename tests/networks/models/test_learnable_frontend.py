@@ -54,7 +54,10 @@ def front_part(model: keras.Model, frontend: str) -> keras.Model:
     return keras.Model(model.input, last.output)
 
 
-@pytest.mark.parametrize("frontend", FRONTENDS)
+@pytest.mark.parametrize(
+    "frontend",
+    [pytest.param(name, marks=() if name == "leaf" else pytest.mark.slow) for name in FRONTENDS],
+)
 class TestEveryFrontend:
     def test_has_the_printed_size(self, frontend):
         part = front_part(tiny(frontend, bins=64), frontend)

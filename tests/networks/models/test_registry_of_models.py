@@ -35,6 +35,7 @@ def smallest_preset(name):
 
 # Networks of others that are large or have more layers than most; they are compared with ours.
 OTHERS = {"baselines", "bc_resnet", "efficientnet_attention", "learnable_frontend", "mobilenet"}
+LARGE = {*OTHERS, "bilateral", "spectromasknet"}
 
 EVERY_PRESET = [
     pytest.param(
@@ -105,10 +106,7 @@ OPERATORS = {
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name in OTHERS else ())
-        for name in model_names()
-    ],
+    [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in model_names()],
 )
 class TestEveryNetwork:
     """A network with another shape and other classes than its preset's."""
@@ -157,7 +155,7 @@ class TestEveryNetwork:
     [
         pytest.param(
             name,
-            marks=pytest.mark.slow if name in {*OTHERS, "bilateral", "spectromasknet"} else (),
+            marks=pytest.mark.slow if name in LARGE else (),
         )
         for name in model_names()
     ],
