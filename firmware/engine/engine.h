@@ -35,7 +35,7 @@ typedef struct {
   int32_t bias;        ///< Starts the sum: the layer's bias with the input's zero point in it.
   int32_t multiplier;  ///< In units of 2^-31.
   int32_t offset;      ///< Zero point; narrow layers: shifted left by `right`, plus half a step.
-  int16_t left;        ///< Shift before the product; 0 in narrow layers.
+  int16_t left;        ///< Shift before the product; narrow layers: 24 less `right`.
   int16_t right;       ///< Shift after the product.
 } m3net_channel;
 
