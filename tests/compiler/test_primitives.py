@@ -789,15 +789,8 @@ CHANGES = (
         )
         for sums in ("q0", "q1")
     ),
-    Change(A, "channel->offset == -255 * half", "1", "line", DSP[:2]),
-    Change(A, "channel->offset == -255 * half", "1", "pixels", DSP[:2]),
-    Change(A, "half > 1 && ", "", "line", DSP[:2]),
-    Change(
-        C, "ssat \" doubled \", #8, \" doubled",
-        "mov \" doubled \", \" doubled", "pixels", DSP[:2],
-    ),
-    Change(C, "asr \" doubled \", \" doubled", "lsr \" doubled \", \" doubled", "pixels", DSP[:2]),
-    Change(C, "smmlar \" doubled", "smmla \" doubled", "pixels", DSP[:2]),
+    Change(C, "ssat \" doubled \", #8,", "mov \" doubled \",", "pixels", DSP[:2]),
+    Change(C, "asr \" x \", \" x", "lsr \" x \", \" x", "pixels", DSP[:2]),
     Change(C, "smmlar \" x", "smmla \" x", "pixels", DSP[:2]),
     Change(C, ", asr #31", ", lsr #31", "pixels", DSP[:2]),
     Change(N, "smmlar \" x", "smmla \" x", "tile", DSP[:2]),
@@ -806,7 +799,6 @@ CHANGES = (
     Change(N, "number \", #8, \"", "number \", #9, \"", "tile", DSP[:2]),
     Change(N, '"add r1, r1, r6, lsl #3', '"add r1, r1, r6, lsl #2', "tile", DSP[:2]),
     Change(N, "0xaaaaaaabu", "0xaaaaaaaau", "tile", DSP[:2]),
-    Change(L, "smmlar \" sum", "smmla \" sum", "line", DSP[:2]),
     Change(L, "smmlar r12", "smmla r12", "longer_line", DSP[:2]),
     Change(L, ", asr #31", ", lsr #31", "longer_line", DSP[:2]),
     Change(DL, "smmlar r12", "smmla r12", "window", DSP[:2]),
