@@ -121,8 +121,7 @@ M3NET_SEPARATE void finish_pairs(const m3net_convolution* layer, m3net_four_sums
   for (int32_t i = 0; i < 4 && i < count; ++i) {
     const int32_t second = i & 1;
     const m3net_channel channel = {0, pair->ends[second].multiplier, pair->ends[second].offset,
-                                   layer->narrow ? (int16_t)0 : pair->starts[second].left,
-                                   pair->starts[second].right};
+                                   pair->starts[second].left, pair->starts[second].right};
     const int32_t value = layer->narrow ? m3net_requantize_narrow(each[i], &channel)
                                         : m3net_requantize_wide(each[i], &channel);
     output[i] = (int8_t)m3net_clamp(value, layer->minimum, layer->maximum);
