@@ -126,18 +126,6 @@ M3NET_SEPARATE void m3net_finish_any(const m3net_convolution* layer, m3net_four_
 
 #if M3NET_ENGINE_DSP
 
-/// Assembly that loads the constants of a channel, which lies `place` bytes after an address.
-/// Single loads in a row take a cycle each.
-#define M3NET_LOAD_CHANNEL(channel, place, multiplier, offset, right) \
-  M3NET_LOAD_BRIEF(channel, place, multiplier, offset, right)         \
-  "ldrsh " right ", [" channel ", #" #place " + 14]\n\t"
-
-/// As above without the shift, of a layer that is `brief`.
-#define M3NET_LOAD_BRIEF(channel, place, multiplier, offset, right) \
-  "ldr " multiplier ", [" channel ", #" #place                      \
-  " + 4]\n\t"                                                       \
-  "ldr " offset ", [" channel ", #" #place " + 8]\n\t"
-
 /// Shifts to the right of the products of layers that are `brief`: of depthwise convolutions, of
 /// the lower one of two channels, and of the upper one, whose sum is multiplied by 256.
 #define M3NET_BRIEF_DEPTHWISE "3"

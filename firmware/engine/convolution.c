@@ -112,6 +112,25 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
 
 #endif
 
+#if M3NET_ENGINE_DSP
+
+/// As m3net_finish_any; the constants are in the order of m3net_convolve.
+M3NET_SEPARATE void finish_pairs(const m3net_convolution* layer, m3net_four_sums sums,
+                                 const m3net_channel_pair* pair, int32_t count, int8_t* output) {
+  const int32_t each[4] = {sums.a, sums.b, sums.c, sums.d};
+  for (int32_t i = 0; i < 4 && i < count; ++i) {
+    const int32_t second = i & 1;
+    const m3net_channel channel = {0, pair->ends[second].multiplier, pair->ends[second].offset,
+                                   pair->starts[second].left, pair->starts[second].right};
+    const int32_t value = layer->narrow ? m3net_requantize_narrow(each[i], &channel)
+                                        : m3net_requantize_wide(each[i], &channel);
+    output[i] = (int8_t)m3net_clamp(value, layer->minimum, layer->maximum);
+    pair += second;
+  }
+}
+
+#endif
+
 /// All output channels of one pixel.
 M3NET_INLINE void convolve_pixel(const m3net_convolution* layer, const int16_t* patch,
                                  int32_t items, int8_t* output) {
@@ -123,12 +142,16 @@ M3NET_INLINE void convolve_pixel(const m3net_convolution* layer, const int16_t* 
   }
 #endif
   const m3net_block* blocks = layer->blocks + done / 4 * (items / M3NET_BLOCK_ITEMS);
-  for (const m3net_channel* channel = layer->channels; done < layer->output.channels; done += 4) {
-    const m3net_channel* four = channel + done;
-    const m3net_four_sums sums = multiply(patch, items, blocks, m3net_four_biases(four));
+  for (; done < layer->output.channels; done += 4) {
 #if M3NET_ENGINE_DSP
-    m3net_finish_any(layer, sums, four, layer->output.channels - done, output + done);
+    const m3net_channel_pair* pair = layer->pairs + done / 2;
+    const m3net_four_sums biases = {pair[0].starts[0].bias, pair[0].starts[1].bias,
+                                    pair[1].starts[0].bias, pair[1].starts[1].bias};
+    const m3net_four_sums sums = multiply(patch, items, blocks, biases);
+    finish_pairs(layer, sums, pair, layer->output.channels - done, output + done);
 #else
+    const m3net_channel* four = layer->channels + done;
+    const m3net_four_sums sums = multiply(patch, items, blocks, m3net_four_biases(four));
     m3net_finish(layer, sums, four, layer->output.channels - done, output + done);
 #endif
     blocks += items / M3NET_BLOCK_ITEMS;
@@ -618,9 +641,9 @@ M3NET_SEPARATE void convolve_image(const m3net_convolution* layer, const int8_t*
   const int32_t even =
       row_step == columns * step && (!in_pixels || from_row == columns * from_step);
   const int32_t pixels = even ? to->rows * columns : columns;
-  const pixel_group group = {
-      layer->blocks, layer->channels,           to->channels, (items + 3) & ~3,
-      step,          most > 1 && !layer->brief, most == 2,    patch};
+  const pixel_group group = {layer->blocks,    layer->pairs, to->channels,
+                             (items + 3) & ~3, step,         most > 1 && !layer->brief,
+                             most == 2,        patch};
   window_place next = {-window->top, -window->left};
   for (int32_t row = 0; row < (even ? 1 : to->rows); ++row) {
     const int8_t* pixel = input + (in_pixels ? row * from_row : 0);

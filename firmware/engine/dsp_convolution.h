@@ -173,7 +173,6 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
 #define M3NET_LOWER_BRIEF(sum) ""
 #define M3NET_UPPER_EXACT(sum) "asr " sum ", " sum ", #7\n\t"
 #define M3NET_UPPER_BRIEF(sum) ""
-#define M3NET_LOAD_EXACT M3NET_LOAD_CHANNEL
 #define M3NET_OUTPUT_LOWER_EXACT M3NET_REQUANTIZE
 #define M3NET_OUTPUT_UPPER_EXACT M3NET_REQUANTIZE
 #define M3NET_OUTPUT_LOWER_BRIEF(sum, multiplier, offset, right, x) \
@@ -181,40 +180,46 @@ static inline m3net_four_sums multiply(const int16_t* patch, int32_t items,
 #define M3NET_OUTPUT_UPPER_BRIEF(sum, multiplier, offset, right, x) \
   M3NET_REQUANTIZE_BRIEF(sum, multiplier, offset, M3NET_BRIEF_UPPER)
 
-/// Assembly that loads the constants of the last channel of a group; its shift is at `channel`,
-/// which then moves on to the next group.
+/// Assembly that loads the constants of a channel, whose bias is `place` bytes after an address.
+/// Single loads in a row take a cycle each.
+#define M3NET_LOAD_EXACT(channel, place, multiplier, offset, right) \
+  M3NET_LOAD_BRIEF(channel, place, multiplier, offset, right)       \
+  "ldrsh " right ", [" channel ", #" #place " + 6]\n\t"
+#define M3NET_LOAD_BRIEF(channel, place, multiplier, offset, right) \
+  "ldr " multiplier ", [" channel ", #" #place                      \
+  " + 16]\n\t"                                                      \
+  "ldr " offset ", [" channel ", #" #place " + 20]\n\t"
+
+/// As above, of the last channel that a pass takes of a group; its shift is at `channel`, which
+/// then moves on to the next group.
 #define M3NET_LOAD_LAST_EXACT(channel, multiplier, offset, right) \
   "ldr " multiplier ", [" channel                                 \
-  ", #-10]\n\t"                                                   \
+  ", #10]\n\t"                                                    \
   "ldr " offset ", [" channel                                     \
-  ", #-6]\n\t"                                                    \
+  ", #14]\n\t"                                                    \
   "ldrsh " right ", [" channel "], #64\n\t"
 #define M3NET_LOAD_LAST_BRIEF(channel, multiplier, offset, right) \
   "ldr " multiplier ", [" channel                                 \
-  ", #-10]\n\t"                                                   \
+  ", #10]\n\t"                                                    \
   "ldr " offset ", [" channel                                     \
-  ", #-6]\n\t"                                                    \
+  ", #14]\n\t"                                                    \
   "add " channel ", " channel ", #64\n\t"
 
-/// The output of a channel from its sum; its constants are at r11, the next ones r7 bytes farther.
-#define M3NET_FINISH_ONE_PIXEL(sum)              \
-  M3NET_LOAD_CHANNEL("r11", 0, "r6", "r8", "r9") \
-  "lsl " sum ", " sum                            \
-  ", #1\n\t"                                     \
-  "add r11, r11, r7\n\t" M3NET_REQUANTIZE(sum, "r6", "r8", "r9", "r10")
+/// The output of a channel from its sum; its bias is `place` bytes from r11.
+#define M3NET_FINISH_ONE_EXACT(sum, place)         \
+  M3NET_LOAD_EXACT("r11", place, "r6", "r8", "r9") \
+  "lsl " sum ", " sum ", #1\n\t" M3NET_REQUANTIZE(sum, "r6", "r8", "r9", "r10")
 
-/// As above for a layer that is `brief`; `number` is the channel's among four.
-#define M3NET_FINISH_ONE_BRIEF(sum, number, bits)          \
-  M3NET_LOAD_BRIEF("r11", 16 * (number), "r6", "r8", "r9") \
+/// As above for a layer that is `brief`.
+#define M3NET_FINISH_ONE_BRIEF(sum, place, bits)   \
+  M3NET_LOAD_BRIEF("r11", place, "r6", "r8", "r9") \
   M3NET_REQUANTIZE_BRIEF(sum, "r6", "r8", bits)
 
 /// Output channels of a pixel, a multiple of four. Windows with more than M3NET_TWIN_ITEMS are
 /// added in parts, of which the last ones have so many items.
-enum { BRIEF = 64 };
 static void convolve_one(const m3net_convolution* layer, const int16_t* patch, int32_t items,
                          int8_t* output) {
   const int32_t parts = (items - 1) / M3NET_TWIN_ITEMS;
-  const m3net_channel first = *layer->channels;  // stands for all if they are alike
   // What is brief beside other pixels has constants for lower and upper channels.
   const int32_t alike = layer->alike && (layer->pixels == 1 || !layer->brief);
   register const int16_t* from __asm__("r0") = patch;
@@ -222,28 +227,31 @@ static void convolve_one(const m3net_convolution* layer, const int16_t* patch, i
   // An iteration takes 32 items; the first one begins where fewer are left. Four items have 72
   // bytes of code.
   register int32_t skipped __asm__("r2") = ((parts * M3NET_TWIN_ITEMS - items) & 31) * 18;
-  register const m3net_channel* channel __asm__("r3") = layer->channels;
+  register const m3net_channel_pair* pair __asm__("r3") = layer->pairs;
   register int8_t* to __asm__("r4") = output;
   register int8_t* end __asm__("r5") = output + (layer->output.channels & ~3);
   register const int16_t* patch_end __asm__("r6") = patch + items;
-  register const m3net_channel* constants __asm__("r8") = alike ? &first : layer->channels;
-  // From the constants of a channel to the next one's; less BRIEF if the layer is `brief`.
-  register int32_t next __asm__("r9") =
-      (alike ? 0 : (int32_t)sizeof(first)) - (layer->brief ? BRIEF : 0);
+  // The first channel's constants stand for all if they are alike.
+  register int32_t multiplier __asm__("r8") = layer->pairs->ends[0].multiplier;
+  // 0 if all are alike, or 1; two less if the layer is `brief`.
+  register int32_t form __asm__("r9") = !alike - 2 * layer->brief;
+  register int32_t offset __asm__("r10") = layer->pairs->ends[0].offset;
+  register int32_t right __asm__("r11") = layer->pairs->starts[0].right;
   register const m3net_block* weights __asm__("r12") = layer->blocks;
-  // The stack keeps the sums of the upper channels and r0 to r8; r7 may be the frame pointer.
+  // The stack keeps the sums of the upper channels, r0 to r8, r10 and r11. The form moves to r7,
+  // which may be the frame pointer.
   __asm__ volatile(
       "adr lr, 2f\n\t"
       "add r2, r2, lr\n\t"
       "orr r2, r2, #1\n\t"
-      "push {r0-r8}\n\t"
+      "push {r0-r8, r10, r11}\n\t"
       "mov r7, r9\n\t"
       "sub sp, sp, #8\n\t"
       "1:\n\t"
       "ldr r0, [r3]\n\t"
-      "ldr r4, [r3, #16]\n\t"
+      "ldr r4, [r3, #8]\n\t"
       "ldr r2, [r3, #32]\n\t"
-      "ldr r5, [r3, #48]\n\t"
+      "ldr r5, [r3, #40]\n\t"
       "ldr r11, [sp, #8]\n\t"
       "ldr lr, [sp, #12]\n\t"
       "str r4, [sp]\n\t"
@@ -266,15 +274,21 @@ static void convolve_one(const m3net_convolution* layer, const int16_t* patch, i
       "add r5, r5, r3, asr #8\n\t"
       "cmp lr, r6\n\t"
       "bne 3f\n\t"
-      "ldr r11, [sp, #40]\n\t"
       "cmp r7, #0\n\t"
-      "beq 5f\n\t"
-      "blt 8f\n\t"  //
-      M3NET_FINISH_ONE_PIXEL("r0")
-      M3NET_FINISH_ONE_PIXEL("r4")
-      M3NET_FINISH_ONE_PIXEL("r2")
-      M3NET_FINISH_ONE_PIXEL("r5")
-      "str r11, [sp, #40]\n\t"
+      "bgt 5f\n\t"
+      "blt 8f\n\t"
+      // All channels have the same constants but for the bias.
+      "ldr r6, [sp, #40]\n\t"
+      "ldr r8, [sp, #44]\n\t"
+      "ldr r9, [sp, #48]\n\t"
+      "lsl r0, r0, #1\n\t"
+      "lsl r4, r4, #1\n\t"
+      "lsl r2, r2, #1\n\t"
+      "lsl r5, r5, #1\n\t"  //
+      M3NET_REQUANTIZE("r0", "r6", "r8", "r9", "r10")
+      M3NET_REQUANTIZE("r4", "r6", "r8", "r9", "r10")
+      M3NET_REQUANTIZE("r2", "r6", "r8", "r9", "r10")
+      M3NET_REQUANTIZE("r5", "r6", "r8", "r9", "r10")
       "6:\n\t"
       "ldr r3, [sp, #20]\n\t"
       "ldr r6, [sp, #24]\n\t"
@@ -297,49 +311,46 @@ static void convolve_one(const m3net_convolution* layer, const int16_t* patch, i
       "mov r3, r2\n\t"
       "add lr, lr, %[part]\n\t"
       "b 4b\n\t"
-      // All channels have the same constants but for the bias.
-      "5:\n\t"  //
-      M3NET_LOAD_CHANNEL("r11", 0, "r6", "r8", "r9")
-      "lsl r0, r0, #1\n\t"
-      "lsl r4, r4, #1\n\t"
-      "lsl r2, r2, #1\n\t"
-      "lsl r5, r5, #1\n\t"  //
-      M3NET_REQUANTIZE("r0", "r6", "r8", "r9", "r10")
-      M3NET_REQUANTIZE("r4", "r6", "r8", "r9", "r10")
-      M3NET_REQUANTIZE("r2", "r6", "r8", "r9", "r10")
-      M3NET_REQUANTIZE("r5", "r6", "r8", "r9", "r10")
+      "5:\n\t"
+      "ldr r11, [sp, #20]\n\t"  //
+      M3NET_FINISH_ONE_EXACT("r0", 0)
+      M3NET_FINISH_ONE_EXACT("r4", 8)
+      M3NET_FINISH_ONE_EXACT("r2", 32)
+      M3NET_FINISH_ONE_EXACT("r5", 40)
       "b 6b\n\t"
       // The layer is `brief`.
       "8:\n\t"
-      "cmp r7, #-%c[brief]\n\t"
-      "beq 9f\n\t"
-      "lsl r4, r4, #8\n\t"
-      "lsl r5, r5, #8\n\t"  //
-      M3NET_FINISH_ONE_BRIEF("r0", 0, M3NET_BRIEF_LOWER)
-      M3NET_FINISH_ONE_BRIEF("r4", 1, M3NET_BRIEF_UPPER)
-      M3NET_FINISH_ONE_BRIEF("r2", 2, M3NET_BRIEF_LOWER)
-      M3NET_FINISH_ONE_BRIEF("r5", 3, M3NET_BRIEF_UPPER)
-      "add r11, r11, #64\n\t"
-      "str r11, [sp, #40]\n\t"
-      "b 6b\n\t"
-      "9:\n\t"  //
-      M3NET_FINISH_ONE_BRIEF("r0", 0, M3NET_BRIEF_LOWER)
+      "cmp r7, #-2\n\t"
+      "bne 9f\n\t"
+      "ldr r6, [sp, #40]\n\t"
+      "ldr r8, [sp, #44]\n\t"  //
+      M3NET_REQUANTIZE_BRIEF("r0", "r6", "r8", M3NET_BRIEF_LOWER)
       M3NET_REQUANTIZE_BRIEF("r4", "r6", "r8", M3NET_BRIEF_LOWER)
       M3NET_REQUANTIZE_BRIEF("r2", "r6", "r8", M3NET_BRIEF_LOWER)
       M3NET_REQUANTIZE_BRIEF("r5", "r6", "r8", M3NET_BRIEF_LOWER)
       "b 6b\n\t"
+      "9:\n\t"
+      "ldr r11, [sp, #20]\n\t"
+      "lsl r4, r4, #8\n\t"
+      "lsl r5, r5, #8\n\t"  //
+      M3NET_FINISH_ONE_BRIEF("r0", 0, M3NET_BRIEF_LOWER)
+      M3NET_FINISH_ONE_BRIEF("r4", 8, M3NET_BRIEF_UPPER)
+      M3NET_FINISH_ONE_BRIEF("r2", 32, M3NET_BRIEF_LOWER)
+      M3NET_FINISH_ONE_BRIEF("r5", 40, M3NET_BRIEF_UPPER)
+      "b 6b\n\t"
       "7:\n\t"
-      "add sp, sp, #8\n\t"
-      "pop {r0-r8}\n\t"
-      : "+&r"(from), "+&r"(part_end), "+&r"(skipped), "+&r"(channel), "+&r"(to), "+&r"(end),
-        "+&r"(patch_end), "+&r"(constants), "+&r"(next), "+&r"(weights)
-      : [part] "i"(2 * M3NET_TWIN_ITEMS), [brief] "i"(BRIEF)
-      : "r10", "r11", "lr", "cc", "memory");
+      "ldr r7, [sp, #36]\n\t"
+      "add sp, sp, #52\n\t"
+      : "+&r"(from), "+&r"(part_end), "+&r"(skipped), "+&r"(pair), "+&r"(to), "+&r"(end),
+        "+&r"(patch_end), "+&r"(multiplier), "+&r"(form), "+&r"(offset), "+&r"(right),
+        "+&r"(weights)
+      : [part] "i"(2 * M3NET_TWIN_ITEMS)
+      : "lr", "cc", "memory");
 }
 
 /// The outputs of two channels of two pixels, from a sum of each and the other one as its form
 /// takes it. The outputs of a pixel become the lower half of its `a`. LOAD_B loads the constants of
-/// the second channel into r9, r10 and r7; the first one's constants are `place` bytes from r11.
+/// the second channel into r9, r10 and r7; the first one's bias is `place` bytes from r11.
 #define M3NET_FINISH_TWO_PIXELS(FORM, place, LOAD_B, a0, b0, a1, b1)                               \
   M3NET_LOAD_##FORM("r11", place, "r9", "r10", "r7") M3NET_LOWER_##FORM(a0) M3NET_LOWER_##FORM(a1) \
       M3NET_OUTPUT_LOWER_##FORM(a0, "r9", "r10", "r7", "lr")                                       \
@@ -353,8 +364,8 @@ static void convolve_one(const m3net_convolution* layer, const int16_t* patch, i
 /// The outputs of four channels of two pixels.
 #define M3NET_FINISH_TWO(FORM)                                                                   \
   "ldr r11, [sp, #24]\n\t" M3NET_FINISH_TWO_PIXELS(                                              \
-      FORM, -62, M3NET_LOAD_##FORM("r11", -46, "r9", "r10", "r7"), "r0", "r1", "r4", "r5")       \
-      M3NET_FINISH_TWO_PIXELS(FORM, -30, M3NET_LOAD_LAST_##FORM("r11", "r9", "r10", "r7"), "r2", \
+      FORM, -46, M3NET_LOAD_##FORM("r11", -38, "r9", "r10", "r7"), "r0", "r1", "r4", "r5")       \
+      M3NET_FINISH_TWO_PIXELS(FORM, -14, M3NET_LOAD_LAST_##FORM("r11", "r9", "r10", "r7"), "r2", \
                               "r3", "r6", "r8")
 
 /// Assembly that turns the sum of two channels into 256 times the upper one's.
@@ -380,13 +391,15 @@ static void convolve_one(const m3net_convolution* layer, const int16_t* patch, i
   "]\n\t"                                 \
   "lsl " ab ", " ab ", #" #bits "\n\t"
 
-/// The place of a channel's shift, from which the kernels address its constants and others'.
-static inline const int16_t* shift_of(const m3net_channel* channel) { return &channel->right; }
+/// The shift of the second one of two channels, from which the kernels address their constants.
+static inline const int16_t* shift_of(const m3net_channel_pair* pair) {
+  return &pair->starts[1].right;
+}
 
 /// Pixels that are computed together.
 typedef struct {
   const m3net_block* blocks;
-  const m3net_channel* channels;
+  const m3net_channel_pair* pairs;
   int32_t channel_count;
   int32_t items;     ///< Of a window in the patch.
   int32_t step;      ///< Bytes from a pixel's outputs to the next one's.
@@ -412,7 +425,7 @@ static void convolve_two(const pixel_group* group, int8_t* output) {
   // An iteration takes 16 items; the first one begins where fewer are left. An item has 28 bytes of
   // code, or 30. Loop and outputs are below 1 KiB, the code that an STM32F4 keeps.
   register int32_t skipped __asm__("r5") = (-items & 15) * (of_bytes ? 30 : 28) + of_bytes;
-  register const int16_t* channel __asm__("r6") = shift_of(group->channels + 3);
+  register const int16_t* channel __asm__("r6") = shift_of(group->pairs + 1);
   register const int8_t* patch_end __asm__("r8") = whole;
   register int32_t is_exact __asm__("r10") = group->exact;
   register const m3net_block* weights __asm__("r12") = group->blocks;
@@ -443,10 +456,10 @@ static void convolve_two(const pixel_group* group, int8_t* output) {
       "push {r0-r7}\n\t"
       "mov r11, r6\n\t"
       "1:\n\t"
-      "ldr r0, [r11, #-62]\n\t"
-      "ldr r1, [r11, #-46]\n\t"
-      "ldr r2, [r11, #-30]\n\t"
-      "ldr r3, [r11, #-14]\n\t"
+      "ldr r0, [r11, #-46]\n\t"
+      "ldr r1, [r11, #-38]\n\t"
+      "ldr r2, [r11, #-14]\n\t"
+      "ldr r3, [r11, #-6]\n\t"
       "ldr r11, [sp, #12]\n\t"
       "add r1, r0, r1, lsl #8\n\t"
       "add r3, r2, r3, lsl #8\n\t"
@@ -478,8 +491,8 @@ static void convolve_two(const pixel_group* group, int8_t* output) {
       "str r7, [sp]\n\t"
       "cmp r7, r10\n\t"
       "bne 1b\n\t"
-      "pop {r0-r7}\n\t"
-      "add sp, sp, #32\n\t"
+      "ldr r7, [sp, #28]\n\t"
+      "add sp, sp, #64\n\t"
       "b 10f\n\t"
       "6:\n\t"  //
       M3NET_UPPER_EXACT("r1")
@@ -535,7 +548,7 @@ static void convolve_two(const pixel_group* group, int8_t* output) {
 
 /// The outputs of two channels of three pixels, in the lower half of r0, r2 and r4.
 #define M3NET_FINISH_THREE(FORM) \
-  M3NET_LOAD_##FORM("lr", -30, "r6", "r7", "r8")           \
+  M3NET_LOAD_##FORM("lr", -14, "r6", "r7", "r8")           \
   "sub r1, r1, r0\n\t"                                     \
   "sub r3, r3, r2\n\t"                                     \
   "sub r5, r5, r4\n\t"                                     \
@@ -564,13 +577,13 @@ static void convolve_three(const pixel_group* group, int8_t* output) {
   // loop and outputs would exceed 1 KiB, the code that an STM32F4 keeps.
   register int32_t skipped __asm__("r4") = ((2 - group->items) & 31) * 22;
   register int8_t* second __asm__("r5") = output + 2;
-  register const int16_t* second_channel __asm__("r6") = shift_of(group->channels + 3);
+  register const int16_t* second_channel __asm__("r6") = shift_of(group->pairs + 1);
   register const int16_t* second_weights __asm__("r8") = group->blocks->twins + 2;
   // One less if exact, which the comparison with it shows.
   register const int8_t* patch_end __asm__("r10") =
       (const int8_t*)(group->patch + 3 * group->items) - group->exact;
   register const m3net_block* weights __asm__("r12") = group->blocks;
-  register const int16_t* channel __asm__("lr") = shift_of(group->channels + 1);
+  register const int16_t* channel __asm__("lr") = shift_of(group->pairs);
   // The stack keeps r0 to r8, among them r7, which may be the frame pointer.
   __asm__ volatile(
       "adr r9, 2f\n\t"
@@ -578,8 +591,8 @@ static void convolve_three(const pixel_group* group, int8_t* output) {
       "orr r4, r4, #1\n\t"
       "push {r0-r8}\n\t"
       "1:\n\t"
-      "ldr r0, [lr, #-30]\n\t"
-      "ldr r1, [lr, #-14]\n\t"
+      "ldr r0, [lr, #-14]\n\t"
+      "ldr r1, [lr, #-6]\n\t"
       "ldr r11, [sp, #12]\n\t"
       "ldr r6, [r12], #8\n\t"
       "ldr r7, [r11, #4]\n\t"
@@ -618,7 +631,8 @@ static void convolve_three(const pixel_group* group, int8_t* output) {
       "str r6, [sp]\n\t"
       "cmp r6, r8\n\t"
       "blo 1b\n\t"
-      "pop {r0-r8}\n\t"
+      "ldr r7, [sp, #28]\n\t"
+      "add sp, sp, #36\n\t"
       "b 5f\n\t"
       "3:\n\t"  //
       M3NET_FINISH_THREE(EXACT)
@@ -634,7 +648,7 @@ static void convolve_three(const pixel_group* group, int8_t* output) {
 /// The outputs of two channels of four pixels, in the lower half of r0, r2, r4 and r6.
 #define M3NET_FINISH_FOUR(FORM) \
   "ldr r11, [sp, #24]\n\t"                                  \
-  M3NET_LOAD_##FORM("r11", -30, "r8", "r9", "r10")          \
+  M3NET_LOAD_##FORM("r11", -14, "r8", "r9", "r10")          \
   "sub r1, r1, r0\n\t"                                      \
   "sub r3, r3, r2\n\t"                                      \
   "sub r5, r5, r4\n\t"                                      \
@@ -668,9 +682,9 @@ static void convolve_four(const pixel_group* group, int8_t* output) {
       (const int8_t*)(group->patch + 4 * group->items) - group->exact;
   // An iteration takes 16 items of 28 bytes of code; two items come before the loop.
   register int32_t skipped __asm__("r5") = ((2 - group->items) & 15) * 28;
-  register const int16_t* channel __asm__("r6") = shift_of(group->channels + 1);
+  register const int16_t* channel __asm__("r6") = shift_of(group->pairs);
   register int8_t* second __asm__("r8") = output + 2;
-  register const int16_t* second_channel __asm__("r9") = shift_of(group->channels + 3);
+  register const int16_t* second_channel __asm__("r9") = shift_of(group->pairs + 1);
   register const int16_t* second_weights __asm__("r10") = group->blocks->twins + 2;
   register const m3net_block* weights __asm__("r12") = group->blocks;
   // The stack keeps r0 to r10, among them r7, which may be the frame pointer.
@@ -681,8 +695,8 @@ static void convolve_four(const pixel_group* group, int8_t* output) {
       "push {r0-r10}\n\t"
       "mov r11, r6\n\t"
       "1:\n\t"
-      "ldr r0, [r11, #-30]\n\t"
-      "ldr r1, [r11, #-14]\n\t"
+      "ldr r0, [r11, #-14]\n\t"
+      "ldr r1, [r11, #-6]\n\t"
       "ldr r11, [sp, #12]\n\t"
       "ldr r8, [r12], #8\n\t"
       "ldr r10, [r11, #4]\n\t"
@@ -730,7 +744,8 @@ static void convolve_four(const pixel_group* group, int8_t* output) {
       "str r1, [sp]\n\t"
       "cmp r1, r8\n\t"
       "blo 1b\n\t"
-      "pop {r0-r10}\n\t"
+      "ldr r7, [sp, #28]\n\t"
+      "add sp, sp, #44\n\t"
       "b 5f\n\t"
       "3:\n\t"  //
       M3NET_FINISH_FOUR(EXACT)

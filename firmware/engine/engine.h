@@ -35,9 +35,39 @@ typedef struct {
   int32_t bias;        ///< Starts the sum: the layer's bias with the input's zero point in it.
   int32_t multiplier;  ///< In units of 2^-31.
   int32_t offset;      ///< Zero point; narrow layers: shifted left by `right`, plus half a step.
-  int16_t left;        ///< Shift before the product; 0 in narrow layers.
+  int16_t left;        ///< Shift before the product; narrow layers: 24 less `right`.
   int16_t right;       ///< Shift after the product.
 } m3net_channel;
+
+/// Two channels of a convolution, with the DSP extension in the order in which its kernels read
+/// them: what starts a sum, and what ends it, is a line of 16 bytes of flash each.
+#if M3NET_ENGINE_BRIEF
+typedef struct {
+  struct {
+    int32_t bias;
+    int16_t left, right;
+  } starts[2];
+  struct {
+    int32_t multiplier, offset;
+  } ends[2];
+} m3net_channel_pair;
+#define M3NET_CHANNELS(a0, a1, a2, a3, a4, b0, b1, b2, b3, b4) \
+  {                                                            \
+    {{a0, a3, a4}, {b0, b3, b4}}, {                            \
+      {a1, a2}, { b1, b2 }                                     \
+    }                                                          \
+  }
+#else
+typedef struct {
+  m3net_channel channels[2];
+} m3net_channel_pair;
+#define M3NET_CHANNELS(a0, a1, a2, a3, a4, b0, b1, b2, b3, b4) \
+  {                                                            \
+    {                                                          \
+      {a0, a1, a2, a3, a4}, { b0, b1, b2, b3, b4 }             \
+    }                                                          \
+  }
+#endif
 
 /// Where the pixels of an image are. A negative step reads a mirrored image.
 typedef struct {
@@ -64,7 +94,10 @@ typedef struct {
     const m3net_winograd_block* winograd_blocks;  ///< Of m3net_convolve_winograd.
     const m3net_tap* taps;                        ///< Of a depthwise convolution.
   };
-  const m3net_channel* channels;  ///< One for each output channel, padded to a multiple of four.
+  M3NET_EXTENSION union {
+    const m3net_channel* channels;    ///< One for each output channel, and up to three more.
+    const m3net_channel_pair* pairs;  ///< The same of m3net_convolve.
+  };
   m3net_image input, output;
   m3net_window window;
   int16_t batches;

@@ -42,13 +42,14 @@ static inline int32x4_t m3net_finish_vector(int32x4_t sums, const m3net_channel*
                                             int32_t narrow, m3net_limits limits) {
   const int32x4x4_t members = vld4q_s32((const int32_t*)(const void*)channels);
   const int32x4_t biased = vaddq_s32(sums, members.val[0]);
-  const int32x4_t right = vnegq_s32(vshrq_n_s32(members.val[3], 16));
   int32x4_t values;
   if (narrow) {
     const int32x4_t product = vqrdmulhq_s32(biased, members.val[1]);
     const int32x4_t lowered = vaddq_s32(product, vshrq_n_s32(product, 31));
-    values = vshlq_s32(vaddq_s32(lowered, members.val[2]), right);
+    // The lowest byte is the left shift.
+    values = vshrq_n_s32(vqshlq_s32(vaddq_s32(lowered, members.val[2]), members.val[3]), 24);
   } else {
+    const int32x4_t right = vnegq_s32(vshrq_n_s32(members.val[3], 16));
     const int32x4_t left = vmovlbq_s16(vreinterpretq_s16_s32(members.val[3]));
     const int32x4_t product = vqrdmulhq_s32(vshlq_s32(biased, left), members.val[1]);
     values = vaddq_s32(m3net_divide_vector(product, right), members.val[2]);

@@ -105,7 +105,8 @@ typedef struct {
 /// Computes all output channels of two pixels, from the last block of a window to the first one.
 M3NET_SEPARATE void convolve_two(two_pixels* pixels) {
   register two_pixels* place __asm__("r11") = pixels;
-  // r7 may be the frame pointer. The shift moves an output to the highest byte, where it saturates.
+  // r7 may be the frame pointer. The channel's left shift is the lowest byte of q7. It moves an
+  // output to the highest byte, where it saturates.
   __asm__ volatile(
       "push {r7}\n\t"
       "ldr r0, [r11, #48]\n\t"
@@ -146,15 +147,12 @@ M3NET_SEPARATE void convolve_two(two_pixels* pixels) {
       "vld43.32 {q4, q5, q6, q7}, [r4]!\n\t"
       "vadd.i32 q0, q0, q4\n\t"
       "vadd.i32 q1, q1, q4\n\t"
-      "vmov.i32 q4, #24\n\t"
       "vqrdmulh.s32 q0, q0, q5\n\t"
       "vqrdmulh.s32 q1, q1, q5\n\t"
-      "vshr.s32 q7, q7, #16\n\t"
       "vshr.s32 q2, q0, #31\n\t"
       "vshr.s32 q3, q1, #31\n\t"
       "vadd.i32 q0, q0, q2\n\t"
       "vadd.i32 q1, q1, q3\n\t"
-      "vsub.i32 q7, q4, q7\n\t"
       "vadd.i32 q0, q0, q6\n\t"
       "vadd.i32 q1, q1, q6\n\t"
       "vqshl.s32 q0, q0, q7\n\t"

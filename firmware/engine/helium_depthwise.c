@@ -228,8 +228,8 @@ static inline void convolve_columns(const window_line* line, const int8_t* words
                                     const m3net_tap* taps, const m3net_channel* channels,
                                     int32_t count, int8_t* output) {
   int32_t constants[12];  // biases, offsets and shifts of the channels
-  // The registers of what is needed before the loop become sums. The shift moves an output of the
-  // whole range to the highest byte, where it saturates.
+  // The registers of what is needed before the loop become sums. The left shift, the lowest byte of
+  // a word, moves an output of the whole range to the highest byte, where it saturates.
   const m3net_channel* a = channels;
   const column_order* b = line->order;
   const int8_t* c = words;
@@ -239,9 +239,6 @@ static inline void convolve_columns(const window_line* line, const int8_t* words
       "vld41.32 {q1, q2, q3, q4}, [%[a]]\n\t"
       "vld42.32 {q1, q2, q3, q4}, [%[a]]\n\t"
       "vld43.32 {q1, q2, q3, q4}, [%[a]]\n\t"
-      "vmov.i32 q5, #24\n\t"
-      "vshr.s32 q4, q4, #16\n\t"
-      "vsub.i32 q4, q5, q4\n\t"
       "vstrw.32 q1, [%[constants]]\n\t"
       "vstrw.32 q3, [%[constants], #16]\n\t"
       "vstrw.32 q4, [%[constants], #32]\n\t"

@@ -74,8 +74,10 @@
 #define M3NET_ENGINE_BRIEF (M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM)
 
 // Winograd's convolution (winograd.c) needs SMLAD; Helium's products of bytes are faster.
-#if !defined(M3NET_ENGINE_WINOGRAD)
-#define M3NET_ENGINE_WINOGRAD (M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM)
+#if M3NET_ENGINE_BRIEF
+#define M3NET_ENGINE_WINOGRAD 1
+#elif !defined(M3NET_ENGINE_WINOGRAD)
+#define M3NET_ENGINE_WINOGRAD 0
 #endif
 
 /// Weights of a depthwise convolution, tap by tap, four channels each.

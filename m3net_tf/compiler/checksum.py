@@ -12,8 +12,14 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.compiler.structures import ITEM_STRUCTURES, TAPS, Array, row_parts
-from m3net_tf.compiler.weights import BLOCKS, PAIR, PLAIN_BLOCK, WINOGRAD_BLOCK, winograd_items
+from m3net_tf.compiler.structures import CHANNEL_PAIR, ITEM_STRUCTURES, TAPS, Array, row_parts
+from m3net_tf.compiler.weights import (
+    BLOCKS,
+    PAIR,
+    PLAIN_BLOCK,
+    WINOGRAD_BLOCK,
+    winograd_items,
+)
 
 #: Layouts of weights: for Helium, for the DSP extension, for RISC-V of 32 bits, and for all other
 #: targets.
@@ -37,6 +43,8 @@ def array_bytes(array: Array, layout: str) -> bytes:
     if array.ctype in ITEM_STRUCTURES:
         usual, brief = row_parts(array)
         chosen = brief if brief is not None and layout == "dsp" else usual
+        if array.ctype == CHANNEL_PAIR and layout == "dsp":
+            return _channel_bytes(chosen)
         rows = [tuple(row) for row in chosen.tolist()]
         return np.array(rows, ITEM_STRUCTURES[array.ctype].row_type()).tobytes()
     if array.ctype == WINOGRAD_BLOCK and layout == "dsp":
@@ -49,6 +57,13 @@ def array_bytes(array: Array, layout: str) -> bytes:
     assert number, array.ctype
     kind = f"<{'u' if number[1] else 'i'}{int(number[2]) // 8}"
     return bytes(array.values.astype(kind).tobytes())
+
+
+def _channel_bytes(rows: Items) -> bytes:
+    """Rows of channels, as M3NET_CHANNELS lays them out with the DSP extension."""
+    bias, multiplier, offset, left, right = rows.T
+    words = np.stack([bias, left + (right << 16), multiplier, offset], axis=1)
+    return bytes(words.reshape(-1, 2, 2, 2).transpose(0, 2, 1, 3).astype("<i4").tobytes())
 
 
 def _block_bytes(groups: Items, layout: str, *, plain: bool) -> bytes:

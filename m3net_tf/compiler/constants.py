@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler.structures import (
+    CHANNEL_PAIR,
     ITEM_STRUCTURES,
     TAPS,
     Array,
@@ -23,6 +24,7 @@ LINE = 100
 """Most characters of a line."""
 _BLOCK_ITEMS = 16  # that a macro of weights takes at most
 _TAPS_END = "\n    M3NET_TAPS_END"
+_IN_LINES = (WINOGRAD_BLOCK, CHANNEL_PAIR)  # types that kernels read by lines of the flash
 
 Items = npt.NDArray[np.int64]
 
@@ -95,11 +97,12 @@ class Constants:
         name = f"{owner}_{array.label}_{len(self.arrays)}"
         self.arrays[name] = array
         if array.ctype in ITEM_STRUCTURES:
-            self.kinds[array.ctype] = ITEM_STRUCTURES[array.ctype]
+            kind = ITEM_STRUCTURES[array.ctype]
+            self.kinds[kind.ctype] = kind
         align = "M3NET_WORD_ALIGNED " if array.ctype in (*BLOCKS, *TAPS) else ""
-        align = "M3NET_LINE_ALIGNED " if array.ctype == WINOGRAD_BLOCK else align
+        align = "M3NET_LINE_ALIGNED " if array.ctype in _IN_LINES else align
         place = "M3NET_IN_RAM " if array.key in self.in_ram else ""
-        # The size of a layer's weights depends on the target.
+        # The size of a layer's weights depends on the target, and two channels are one item.
         size = "" if align else len(array.values)
         self.definitions.append(
             f"{align}{place}static const {array.ctype} {name}[{size}] = {{\n{_items(array)}\n}};"
@@ -141,9 +144,10 @@ def _items(array: Array) -> str:
         return "\n".join(taps) + _TAPS_END
     if values.ndim == 2:
         usual, brief = row_parts(array)
+        row_text = _pair_text if array.ctype == CHANNEL_PAIR else _row_text
         if brief is None:
-            return _row_text(usual)
-        return f"#if M3NET_ENGINE_BRIEF\n{_row_text(brief)}\n#else\n{_row_text(usual)}\n#endif"
+            return row_text(usual)
+        return f"#if M3NET_ENGINE_BRIEF\n{row_text(brief)}\n#else\n{row_text(usual)}\n#endif"
     lines, line = [], "   "
     for value in values:
         text = f" {number_text(value)},"
@@ -156,6 +160,11 @@ def _items(array: Array) -> str:
 
 def _row_text(rows: Items) -> str:
     return "\n".join("    {" + ", ".join(number_text(v) for v in row) + "}," for row in rows)
+
+
+def _pair_text(rows: Items) -> str:
+    pairs = (", ".join(map(number_text, pair)) for pair in rows.reshape(-1, 2 * rows.shape[1]))
+    return "\n".join(f"    M3NET_CHANNELS({pair})," for pair in pairs)
 
 
 def _winograd_text(values: Items) -> str:

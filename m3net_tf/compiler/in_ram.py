@@ -31,6 +31,7 @@ def choose_for_ram(calls: Sequence[Call], granted: int) -> dict[ArrayKey, int]:
         for member in call.members:
             layer = member.arguments[0]
             if isinstance(layer, Convolution):
+                layer = layer.in_memory()
                 for array in (layer.weights, layer.channels):
                     sizes[array.key] = array.size
                     reads[array.key] += _reads(call, member, layer)

@@ -255,9 +255,12 @@ class Between(Structure):
     weight: Int32
 
 
-#: Structures that are items of arrays.
+CHANNEL_PAIR = "m3net_channel_pair"
+"""Type of items of an array two of whose rows are an item."""
+#: Structures that are items of arrays, or rows of them.
 ITEM_STRUCTURES: dict[str, type[Structure]] = {
-    kind.ctype: kind for kind in (Channel, Channel16, Between)
+    **{kind.ctype: kind for kind in (Channel, Channel16, Between)},
+    CHANNEL_PAIR: Channel,
 }
 
 
@@ -334,11 +337,17 @@ class Convolution(Structure):
         return _WEIGHTS.get(self.weights.ctype) == "winograd_blocks"
 
     def member(self, field: str) -> str:
-        """The weights are a union over their forms."""
-        return _WEIGHTS.get(self.weights.ctype, "taps") if field == "weights" else field
+        """Weights and channels are unions over their forms."""
+        weights = _WEIGHTS.get(self.weights.ctype, "taps")
+        if field == "channels" and weights == "blocks":
+            return "pairs"
+        return weights if field == "weights" else field
 
     def in_memory(self) -> Self:
-        """The weights have the order for the lines."""
+        """The weights have the order for the lines, and the channels the one for the blocks."""
+        if self.member("channels") == "pairs":
+            channels = dataclasses.replace(self.channels, ctype=CHANNEL_PAIR)
+            return dataclasses.replace(self, channels=channels)
         if not self.lines or self.weights.ctype != TAPS[0]:
             return self
         weights = dataclasses.replace(self.weights, ctype=TAPS[self.lines])

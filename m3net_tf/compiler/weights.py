@@ -186,8 +186,11 @@ class _Channel:
 
 
 def _shifts(factor: Factor, zero_point: int, narrow: bool) -> tuple[int, int, int]:
-    """Offset, left and right shift of a channel; narrow layers have no left shift."""
+    """Offset, left and right shift of a channel.
+
+    Narrow layers have no left shift. Theirs moves an output of 32 bits to the highest byte.
+    """
     left, right = max(factor.shift, 0), max(-factor.shift, 0)
     if narrow:
-        return (1 << (right - 1)) + zero_point * (1 << right), 0, right
+        return (1 << (right - 1)) + zero_point * (1 << right), 24 - right, right
     return zero_point, left, right

@@ -337,10 +337,12 @@ static int32_t finish_pixels(const int32_t* row, uint32_t index, int32_t pixels)
   enum { ITEM = 3, WEIGHT = 5, COLUMNS = 7, ROWS = 2, MOST = 4 * (COLUMNS + 1) };
   const int32_t is_long = row[5] >= 1 << 22 || row[5] < -(1 << 22);
   const uint32_t channel = is_long ? index & 2u : index;
-  m3net_channel channels[4] = {channel_of(row), channel_of(row), channel_of(row), channel_of(row)};
-  for (uint32_t i = 0; i < 4; ++i) {
-    channels[i].bias = i == channel ? m3net_sum(row[5], -ITEM * WEIGHT) : 0;
-  }
+  const int16_t left = (int16_t)row[3], right = (int16_t)row[4];
+  int32_t bias[4] = {0};
+  bias[channel] = m3net_sum(row[5], -ITEM * WEIGHT);
+  const m3net_channel_pair pairs[2] = {
+      M3NET_CHANNELS(bias[0], row[1], row[2], left, right, bias[1], row[1], row[2], left, right),
+      M3NET_CHANNELS(bias[2], row[1], row[2], left, right, bias[3], row[1], row[2], left, right)};
   static const m3net_block blocks[] = {
       M3NET_BLOCKS_4(0, WEIGHT, 0, 0, 0, WEIGHT, 0, 0, 0, WEIGHT, 0, 0, 0, WEIGHT, 0, 0)};
   int8_t input[ROWS * MOST] = {0}, output[ROWS * MOST];
@@ -351,7 +353,7 @@ static int32_t finish_pixels(const int32_t* row, uint32_t index, int32_t pixels)
     input[i / COLUMNS * row_step + i % COLUMNS * 4 + 1] = ITEM;
   }
   const m3net_convolution layer = {.blocks = blocks,
-                                   .channels = channels,
+                                   .pairs = pairs,
                                    .input = image,
                                    .output = image,
                                    .window = {1, 1, 1, 1, 1, 1, 0, 0},

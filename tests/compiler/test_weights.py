@@ -84,7 +84,7 @@ def test_ram_is_for_the_constants_that_a_run_reads_most():
     often, large = conv(source, 64)
     seldom, small = conv(large, 4, window=8, padding=schema.Padding.VALID)
     tflite = write_network([often, seldom], [small])
-    first, second = (call.arguments[0] for call in compile_network(tflite).calls)
+    first, second = (call.arguments[0].in_memory() for call in compile_network(tflite).calls)
     both = [first.weights, first.channels]
     for spare in (0, second.channels.size):
         granted = sum(array.size for array in both) + spare
@@ -92,6 +92,14 @@ def test_ram_is_for_the_constants_that_a_run_reads_most():
         expected = both + ([second.channels] if spare else [])
         assert network.in_ram == {array.key: array.size for array in expected}
         assert emit(network, "some").source.count("M3NET_IN_RAM static const") == len(expected)
+
+
+def test_ram_is_for_weights_of_lines_too():
+    step, end = depthwise(Item((1, 8, 8, 4), 0.1), 3)
+    network = compile_network(write_network([step], [end]), goal=Goal(ram_bytes=1 << 10))
+    assert network.calls[0].arguments[0].lines
+    assert len(network.in_ram) == 2
+    assert emit(network, "some").source.count("M3NET_IN_RAM static const") == 2
 
 
 CORES = ["cortex-m3", "cortex-m4", "cortex-m33", "cortex-m55"]

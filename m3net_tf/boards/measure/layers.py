@@ -305,7 +305,7 @@ def _form(call: Call, in_ram: Container[ArrayKey]) -> str:
     layer = call.arguments[0]
     if not isinstance(layer, Convolution):
         return call.kernel
-    place = ", in RAM" if layer.weights.key in in_ram else ""
+    place = ", in RAM" if layer.in_memory().weights.key in in_ram else ""
     if call.kernel == "convolve_depthwise":
         by_channel = layer.lines or layer.pixels > 1
         return ("channel by channel" if by_channel else "pixel by pixel") + place
