@@ -25,6 +25,7 @@ from m3net_tf.networks.layers.channel_attention import EfficientChannelAttention
 from m3net_tf.networks.layers.diffres.warp import FrameScores, FrameWarp
 from m3net_tf.networks.layers.masked import FrameMask, GroupNorm, MapMean, PointNorm
 from m3net_tf.networks.layers.mirror import Mirror
+from m3net_tf.networks.layers.training_form import readers
 from m3net_tf.networks.models.bilateral.sequence import LeakySum, UnrolledBiLSTM
 from m3net_tf.networks.models.bilateral.transformer import DotProductAttention, SinusoidalPositions
 from m3net_tf.networks.models.efficientnet_attention.attention_pooling import AttentionHeads
@@ -325,13 +326,12 @@ def _output_quantizer(layer: keras.layers.Layer, ranges: dict[str, tuple[float, 
 
 def _is_fused(model: keras.Model, layer: keras.layers.Layer) -> bool:
     """Whether the device has no tensor between a layer and its only reader."""
-    layer_ids = {id(layer) for layer in model.layers}
-    readers = [node.layer for node in layer.outbound_nodes if id(node.layer) in layer_ids]
-    if len(readers) != 1:
+    following = readers(model, layer)
+    if len(following) != 1:
         return False
-    if isinstance(readers[0], keras.layers.BatchNormalization):
+    if isinstance(following[0], keras.layers.BatchNormalization):
         return isinstance(layer, _BEFORE_NORM)
-    return isinstance(readers[0], keras.layers.ReLU) and isinstance(layer, _BEFORE_RELU)
+    return isinstance(following[0], keras.layers.ReLU) and isinstance(layer, _BEFORE_RELU)
 
 
 def _observe(model: keras.Model, calibration: Int8) -> dict[str, tuple[float, float]]:

@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Sequence
 
-from m3net_tf.system.keras import tf
+from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.loop.state import TrainingState
 from m3net_tf.training.loss.imitation import imitation_loss
 from m3net_tf.training.loss.losses import LabelLoss, teacher_loss
@@ -45,17 +45,22 @@ def learn(
 
 def loss_and_gradients(
     state: TrainingState,
+    network: keras.Model,
     recipe: Recipe,
     label_loss: LabelLoss,
     tensors: Sequence[tf.Tensor | None],
     sigmoids: bool,
 ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """Loss of maps, targets, predictions, lengths and vectors, and the weights' gradients."""
+    """Loss of maps, targets, predictions, lengths and vectors, and the weights' gradients.
+
+    Args:
+        network: the state's model or a form of it with the same weights.
+    """
     settings, model, optimizer = recipe.training, state.model, state.optimizer
     maps, targets, predictions, lengths, vectors = tensors
     unconnected = tf.UnconnectedGradients.NONE
     with tf.GradientTape() as tape:
-        outputs = model(feed(model, maps, lengths), training=True)
+        outputs = network(feed(model, maps, lengths), training=True)
         if vectors is not None:
             loss = imitation_loss(targets, vectors, outputs, label_loss, recipe.distillation)
             unconnected = tf.UnconnectedGradients.ZERO  # without labels, the classifier's
@@ -64,8 +69,8 @@ def loss_and_gradients(
         if predictions is not None:
             last = outputs[0] if isinstance(outputs, list) else outputs
             loss = teacher_loss(loss, predictions, last, recipe.distillation, sigmoids=sigmoids)
-        if model.losses:  # penalties that layers add
-            loss += tf.add_n([tf.cast(penalty, loss.dtype) for penalty in model.losses])
+        if network.losses:  # penalties that layers add
+            loss += tf.add_n([tf.cast(penalty, loss.dtype) for penalty in network.losses])
         scaled = optimizer.get_scaled_loss(loss) if settings.mixed_precision else loss
     gradients = tape.gradient(scaled, model.trainable_variables, unconnected_gradients=unconnected)
     if settings.mixed_precision:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NotRequired, TypedDict
 
 from m3net_tf.audio.frontend.config import FEATURE_SCALE
+from m3net_tf.networks.layers.training_form import training_form
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.augmentation.maps import augment_batch
 from m3net_tf.training.loop.distribution import current_share
@@ -66,7 +67,11 @@ def make_step(
     strategy = tf.distribute.get_strategy()
     share = current_share()
     parts = share.replicas // share.workers if own_batches else share.replicas
-    gradients_of: GradientsOf = functools.partial(loss_and_gradients, state, recipe, label_loss)
+    on_cpu = not (settings.xla or tf.config.list_logical_devices("GPU"))
+    network = training_form(state.model) if on_cpu else state.model
+    gradients_of: GradientsOf = functools.partial(
+        loss_and_gradients, state, network, recipe, label_loss
+    )
     if settings.xla:
         gradients_of = tf.function(
             gradients_of, jit_compile=True, autograph=False, reduce_retracing=True

@@ -10,6 +10,7 @@ from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 
 DELTA_REACH = 4
+_COLUMNS = 32  # of an image, computed at once
 
 
 @keras.utils.register_keras_serializable("m3net_tf")
@@ -43,16 +44,41 @@ class SpectrogramImage(Layer):
             )
         super().build(input_shape)
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Add the channels, then resize."""
-        if self.channels == "delta":
-            delta = _delta(inputs)
-            inputs = tf.concat([inputs, delta, _delta(delta)], axis=-1)
-        elif self.channels == "colormap":
-            inputs = _colour(inputs)
+        if training and self.channels != "colormap" and inputs.dtype == tf.float32:
+            inputs = self._resized_in_time(inputs)
         else:
-            inputs = tf.concat([inputs] * 3, axis=-1)
+            inputs = _with_channels(inputs, self.channels)
         return tf.image.resize(inputs, (self.height, self.width))  # (batch, height, width, 3)
+
+    def _resized_in_time(self, inputs: tf.Tensor) -> tf.Tensor:
+        """The map with its channels, (batch, bins, width, 3), in a third of the time on a CPU.
+
+        Derivatives and resizing are linear, so a matrix gives all columns of the image. Each of
+        them depends on a few frames: a product for some columns reads these alone.
+        """
+        _, bins, frames, _ = inputs.shape
+        with tf.init_scope():
+            units = tf.reshape(tf.eye(frames), (1, frames, frames, 1))
+            units = tf.image.resize(_with_channels(units, self.channels), (frames, self.width))
+            matrix = units[0].numpy()  # (frames, width, 3)
+        rows = tf.reshape(inputs, (-1, frames))
+        parts = []
+        for first in range(0, self.width, _COLUMNS):
+            part = matrix[:, first : first + _COLUMNS].reshape(frames, -1)
+            read = np.flatnonzero(part.any(axis=1))
+            read_from, read_to = read[0], read[-1] + 1
+            parts.append(tf.matmul(rows[:, read_from:read_to], part[read_from:read_to]))
+        return tf.reshape(tf.concat(parts, axis=1), (-1, bins, self.width, 3))
+
+
+def _with_channels(x: tf.Tensor, channels: str) -> tf.Tensor:
+    """The three channels of a map (batch, bins, frames, 1)."""
+    if channels == "delta":
+        delta = _delta(x)
+        return tf.concat([x, delta, _delta(delta)], axis=-1)
+    return _colour(x) if channels == "colormap" else tf.concat([x] * 3, axis=-1)
 
 
 def _delta(x: tf.Tensor) -> tf.Tensor:
