@@ -67,8 +67,8 @@ def make_step(
     strategy = tf.distribute.get_strategy()
     share = current_share()
     parts = share.replicas // share.workers if own_batches else share.replicas
-    on_cpu = not (settings.xla or tf.config.list_logical_devices("GPU"))
-    network = training_form(state.model) if on_cpu else state.model
+    as_stock = settings.stock_layers or settings.xla or tf.config.list_logical_devices("GPU")
+    network = state.model if as_stock else training_form(state.model)
     gradients_of: GradientsOf = functools.partial(
         loss_and_gradients, state, network, recipe, label_loss
     )

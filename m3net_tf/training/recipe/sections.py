@@ -298,6 +298,9 @@ class TrainingSection:
             ``accumulate * batch_size`` clips in the memory of ``batch_size``. It equals a step of
             one batch of that size, except that batch normalisation uses the statistics of each
             batch.
+        stock_layers: compute a step by the network's own layers on a CPU, too, as results before 29
+            November 2026 were; otherwise by the faster form of
+            :func:`m3net_tf.networks.layers.training_form.training_form`, which rounds otherwise.
         xla: compile the gradients with XLA, which is faster on GPUs for most networks and rounds
             differently. The first step takes longer.
         threads: threads of each operation on the CPU. They determine how sums are rounded, and so
@@ -342,6 +345,7 @@ class TrainingSection:
     sampling: Literal["uniform", "balanced"] = newer("uniform")
     half_precision: Literal["auto", "float16", "bfloat16"] = newer("auto")
     accumulate: AtLeastOne = newer(1)
+    stock_layers: bool = newer(False)
     xla: bool = newer(False)
     threads: Annotated[int, Meta(ge=1, le=1024)] = newer(1)
     cross_validation: str = newer("")

@@ -19,6 +19,7 @@ from refusals import refuses
 from m3net_tf.system.errors import ConfigError, ModelError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.training import train
+from m3net_tf.training.loop import steps
 from m3net_tf.training.loop.distribution import current_share, strategy_for
 from m3net_tf.training.loop.epochs import xla_errors
 from m3net_tf.training.loop.member import Member
@@ -93,6 +94,14 @@ def test_accumulated_batches_are_one_large_batch(tiny_recipe, values):
     tolerance = 1e-2 if values.get("mixed_precision") else 1e-4
     for a, b in zip(large, small, strict=True):
         _SAME(a, b, rtol=tolerance, atol=tolerance / 10)
+
+
+@pytest.mark.parametrize("stock", [False, True])
+def test_stock_layers_are_the_networks_own(tiny_recipe, monkeypatch, stock):
+    formed = []
+    monkeypatch.setattr(steps, "training_form", lambda model: formed.append(model) or model)
+    _stepped(tiny_recipe(training={"stock_layers": stock}), 1)
+    assert len(formed) == (not stock)
 
 
 @pytest.mark.slow
