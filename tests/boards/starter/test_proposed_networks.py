@@ -3,11 +3,21 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from m3net_tf.boards.builds.boards import emulated_board, list_boards
 from m3net_tf.boards.builds.sources import FIRMWARE_DIR
-from m3net_tf.boards.starter.proposals import BODIES, FROM_NOTHING, LARGE, NOTHING, propose
+from m3net_tf.boards.starter.proposals import (
+    BODIES,
+    ESC10_PERCENT,
+    FROM_NOTHING,
+    LARGE,
+    NOTHING,
+    propose,
+)
 
 BOARD, SAME_CORE = "mps2_an386", "nrf52840dk"
 
@@ -26,6 +36,16 @@ def test_each_core_was_measured_and_stands_for_the_boards_that_have_it():
     cores = {path.stem for path in (FIRMWARE_DIR / "cmake" / "cores").iterdir()}
     assert all(set(proposal.costs) == cores for proposal in (*FROM_NOTHING, *BODIES))
     assert [emulated_board(board) for board in (BOARD, SAME_CORE)] == [BOARD, BOARD]
+
+
+def test_the_expected_accuracies_are_the_measured_ones():
+    evidence = Path(__file__).parents[3] / "docs" / "evidence"
+    for start, percent in ESC10_PERCENT.items():
+        page = "bodies_from_nothing.json" if start == NOTHING else "bodies.json"
+        accuracy = json.loads((evidence / page).read_text())["data"]["esc10"]["accuracy"]
+        for clips, expected in percent.items():
+            measured = accuracy["from nothing" if start == NOTHING else start][str(clips)]
+            assert 100 * measured["int8"]["accuracy"] == pytest.approx(expected, abs=0.051)
 
 
 def test_only_its_name_chooses_the_large_body():
