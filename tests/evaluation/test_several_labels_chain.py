@@ -71,7 +71,7 @@ def run(private_cache, tiny_recipe, sounds, tmp_path_factory) -> Run:
         augmentation=dict.fromkeys(
             ("copies", "time_masks", "frequency_masks", "mixup_probability"), 0
         ),
-        training={"epochs": 12, "batch_size": 8, "learning_rate": 1e-2, "weight_average": 0.0},
+        training={"epochs": 20, "batch_size": 8, "learning_rate": 1e-2, "weight_average": 0.0},
     )
     folder = tmp_path_factory.mktemp("runs") / "tones"
     train(recipe, folder, sounds)
