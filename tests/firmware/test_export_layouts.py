@@ -81,6 +81,7 @@ def test_the_library_of_diffres_gives_the_bytes_of_the_desktop(
     np.testing.assert_array_equal(scores[-1], scores_of_sound(bundle, pcm))
 
 
+@pytest.mark.slow
 def test_the_library_of_a_trained_run_gives_the_test_vectors_of_its_export(
     arm_emulation, exported, tmp_path
 ):

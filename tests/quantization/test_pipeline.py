@@ -49,6 +49,7 @@ def copy(run, tmp_path) -> Run:
     return Run(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_the_report(run):
     report = read_json(run.folder / "quantized" / "report.json")
     assert report["method"] == "ptq+equalize+bias"
@@ -71,6 +72,7 @@ def test_the_report(run):
     assert f"How the clips were held out: `{report['dataset']['statement']}`." in page
 
 
+@pytest.mark.slow
 def test_export_takes_it_and_notices_another(copy, bundle):
     chosen = chosen_network(copy)
     assert bundle.network == chosen.network

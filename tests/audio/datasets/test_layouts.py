@@ -31,6 +31,7 @@ def test_esc10_is_a_part_of_esc50(make_layout):
     assert ten.info.labels == tuple(n for n in fifty.info.labels if n in ten.info.labels)
 
 
+@pytest.mark.slow
 def test_esc_table_order_is_the_label_order(real_data):
     with (real_data("esc10") / "meta/esc50.csv").open() as file:
         rows = list(csv.DictReader(file))

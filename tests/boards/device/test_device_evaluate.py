@@ -95,6 +95,7 @@ def test_a_stopped_evaluation_goes_on(exported: Bundle, dataset, tmp_path: Path,
     assert f"Protocol: {protocol_statement(dataset)}." in " ".join(text.split())
 
 
+@pytest.mark.slow
 def test_another_number_of_clips_keeps_what_is_measured(exported: Bundle, dataset, tmp_path: Path):
     board = DesktopBoard(exported)
     path = results_path(tmp_path, "desk", "features")

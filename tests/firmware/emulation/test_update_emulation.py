@@ -123,6 +123,7 @@ def test_the_board_gives_the_bytes_of_each_training(board: Device, exported: Cal
     assert slots_of(board)["active"] == "0"
 
 
+@pytest.mark.slow
 def test_only_other_values_leave_the_structure(exported: Callable[..., Bundle]):
     first = exported(1)
     structure = structure_of(first.folder, first.code())

@@ -46,6 +46,7 @@ def sounds(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_tones_are_told_from_noise(exported: Bundle, sounds: Path):
     result = run_bench_enrolment(exported, sounds / "words", [sounds / "others"], count=5)
     assert (result["speakers"], result["trials"], result["examples"]) == (2, 6, 2.0)

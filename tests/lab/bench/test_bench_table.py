@@ -97,6 +97,7 @@ def test_a_layer_takes_the_longer_of_computing_and_moving_its_values():
     assert roofline_s(model, 2.0, 1.0) == 2_304 + 4 * 2_304
 
 
+@pytest.mark.slow
 def test_hours_of_a_smaller_copy(grid):
     whole = run_bench_table(grid, "paper", tflops=0.001)
     part = run_bench_table(grid, "paper", tflops=0.001, clips={"esc10": 100})

@@ -39,6 +39,7 @@ def test_each_subfolder_is_a_source_and_some_are_held_out(sounds, tmp_path):
         np.testing.assert_array_equal(source.patches, copy[name].patches)
 
 
+@pytest.mark.slow
 def test_rare_kinds_are_drawn_more_often(sounds, teacher):
     sources = read_sources([sounds], 0, str).splits["train"]
     kinds = kinds_of(sources, teacher, str)

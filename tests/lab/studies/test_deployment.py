@@ -235,6 +235,7 @@ def test_validation_chooses_the_method(world, make, tmp_path):
     assert "## Methods" not in (make() and read(tmp_path, "md"))
 
 
+@pytest.mark.slow
 def test_a_method_without_a_form_is_reported(world, make, tmp_path):
     report = make(methods=["int16x8", "ptq"])
     assert report["failed"] == 0

@@ -147,6 +147,7 @@ def test_method_none_is_the_classifier_alone():
 
 
 class TestGuide:
+    @pytest.mark.slow
     def test_is_a_loss_of_the_network_with_its_weight(self):
         keras.utils.set_random_seed(3)
         model = tiny(guide_weight=2.0, guide_threshold=0.1)
@@ -178,6 +179,7 @@ class TestGuide:
 
 
 class TestProbe:
+    @pytest.mark.slow
     def test_figures(self):
         model = tiny()
         train(model, 1)

@@ -81,6 +81,7 @@ class TestEveryFrontend:
         expected = np.floor(place * 8) if frontend == "sincnet" else np.round(place * 9) - 1
         np.testing.assert_array_equal(strongest, expected)
 
+    @pytest.mark.slow
     def test_learns_with_the_classifier_and_stays_finite_in_silence(self, frontend):
         model = tiny(frontend)
         before = front_part(model, frontend).get_weights()

@@ -110,6 +110,7 @@ def test_the_papers_size_and_stages():
         "se/se",
     ],
 )
+@pytest.mark.slow
 def test_table_4(rival):
     full = tiny(**TABLE_4["global/local"])
     model = tiny(**TABLE_4[rival])
@@ -215,6 +216,7 @@ def padded() -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
         for name in TABLE_4
     ],
 )
+@pytest.mark.slow
 def test_padding_changes_nothing(which, padded):
     clips, batch, lengths = padded
     model = tiny((24, None, 1), lengths=True, **TABLE_4[which])

@@ -130,6 +130,7 @@ def test_crop_takes_every_place():
     np.testing.assert_array_equal(crop_waves(tf.constant(waves), 10, SEED), waves)
 
 
+@pytest.mark.slow
 def test_an_epoch_is_reproducible_and_leaves_no_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("M3NET_CACHE", str(tmp_path / "cache"))
     dataset = load_dataset("synth", clips_per_class=6)

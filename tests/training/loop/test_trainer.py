@@ -137,6 +137,7 @@ def stopped(private_cache, tiny_recipe, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_stopped_run_says_so(stopped):
     run = Run(stopped)
     assert not run.finished

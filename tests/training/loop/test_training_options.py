@@ -338,6 +338,7 @@ def test_which_epochs_weights_are_kept(keep, epoch, tiny_recipe):
     assert model.get_weights()[0] == epoch
 
 
+@pytest.mark.slow
 def test_what_diffres_reports():
     model = build_model("diffres", "mcu")
     rng = np.random.default_rng(0)
@@ -431,6 +432,7 @@ def test_the_loss_scale_survives_a_stop(tiny_recipe, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_fine_tuning_begins_with_the_runs_layers_and_a_new_head(tiny_recipe, tiny_run, tmp_path):
     recipe = tiny_recipe(
         training=ONE_EPOCH, fine_tuning={"run": str(tiny_run), "freeze": ["sfp", "mfp_align"]}

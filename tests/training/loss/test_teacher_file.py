@@ -104,6 +104,7 @@ def test_an_int8_file_gets_and_gives_real_values(tiny_recipe, exported_run):
 
 
 @pytest.mark.parametrize("mixed_precision", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_the_trained_network_has_no_part_of_the_imitation(
     tiny_recipe, teacher, tmp_path, mixed_precision
 ):
@@ -125,6 +126,7 @@ def test_the_trained_network_has_no_part_of_the_imitation(
     assert [w.shape for w in network.weights] == [w.shape for w in plain.weights]
 
 
+@pytest.mark.slow
 def test_without_labels_the_classifier_is_not_trained(tiny_recipe, teacher, tmp_path):
     recipe = tiny_recipe(
         augmentation=STORED,
