@@ -13,13 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.compiler.structures import CHANNEL_PAIR, ITEM_STRUCTURES, TAPS, Array, row_parts
-from m3net_tf.compiler.weights import (
-    BLOCKS,
-    PAIR,
-    PLAIN_BLOCK,
-    WINOGRAD_BLOCK,
-    winograd_items,
-)
+from m3net_tf.compiler.weights import BLOCKS, PAIR, PLAIN_BLOCK, WINOGRAD_BLOCK, winograd_items
 
 #: Layouts of weights: for Helium, for the DSP extension, for RISC-V of 32 bits, and for all other
 #: targets.

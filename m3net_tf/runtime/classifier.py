@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from m3net_tf.audio.annotations.events import SoundEvent
 from m3net_tf.audio.frontend import FrontendConfig, column_bins, features_int8
-from m3net_tf.audio.frontend.windows import is_silent, level_of, windows_of_chunks
+from m3net_tf.audio.frontend.windows import counting, level_of, windows_of_chunks
 from m3net_tf.audio.labels import is_silence
 from m3net_tf.compiler.engines import COMPILED
 from m3net_tf.networks.pretrained import find_pretrained
@@ -244,16 +244,16 @@ class Classifier:
             long_enough, self.window_samples, self.metadata.tail_samples
         ):
             starts.append(start)
-            levels.append(level_of(window / 32768.0))
-            features.append(features_int8(frontend, window / 32768.0))
+            sound = window / 32768.0
+            levels.append(level_of(sound))
+            features.append(features_int8(frontend, sound))
             if len(features) == _WINDOWS_AT_ONCE:
                 scores.append(self._class_scores(features, words))
                 features.clear()
         if features:
             scores.append(self._class_scores(features, words))
         window_scores = (np.concatenate(scores).astype(np.float64) + 128.0) / 256.0
-        silent = is_silent(np.array(levels))
-        kept = ~silent | silent.all()
+        kept = counting(np.array(levels))
         mean = mean_of_windows(
             window_scores[kept], self.labels, np.array(starts)[kept], self.window_samples
         )

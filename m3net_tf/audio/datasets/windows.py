@@ -19,7 +19,13 @@ import soundfile
 from m3net_tf.audio.datasets.audio import Audio, NoSamplesError, audio_chunks, header_of
 from m3net_tf.audio.datasets.clips import Clip
 from m3net_tf.audio.datasets.dataset import READERS
-from m3net_tf.audio.frontend.windows import SILENCE_RMS, TAIL_S, is_silent, window_starts
+from m3net_tf.audio.frontend.windows import (
+    SILENCE_RMS,
+    TAIL_S,
+    counting,
+    is_silent,
+    window_starts,
+)
 from m3net_tf.system.errors import DataError
 from m3net_tf.system.progress import Log, silent, track
 from m3net_tf.system.threads import map_ahead
@@ -140,9 +146,8 @@ def _windows(clip: Clip, window_s: float) -> list[Clip]:
     kept = [True] * len(starts)
     with contextlib.suppress(DataError):  # reading the windows reports a broken file
         chunks = audio_chunks(clip.path, start_s=clip.start_s, duration_s=clip.duration_s)
-        sounding = ~is_silent(levels_of(chunks, starts, window))
-        if clip.split == "train" or sounding.any():
-            kept = list(sounding)
+        levels = levels_of(chunks, starts, window)
+        kept = list(~is_silent(levels) if clip.split == "train" else counting(levels))
     return [
         dataclasses.replace(
             clip,

@@ -71,6 +71,16 @@ def is_silent(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     return np.asarray(levels < max(floor, SILENCE_RMS))
 
 
+def counting(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Which windows of a sound count: those with sound, or all if none has any.
+
+    Args:
+        levels: as of :func:`is_silent`.
+    """
+    silent = is_silent(levels)
+    return np.asarray(~silent | silent.all())
+
+
 def level_of(window: npt.NDArray[np.floating]) -> float:
     """Root mean square of a window, shape (samples,)."""
     return float(np.sqrt(np.square(window, dtype=np.float64).mean()))

@@ -18,7 +18,7 @@ from m3net_tf.audio.datasets.audio import Audio, FitRule, from_pcm16
 from m3net_tf.audio.datasets.dataset import READERS
 from m3net_tf.audio.datasets.networks import NETWORKS, find_teacher
 from m3net_tf.audio.frontend import features_int8
-from m3net_tf.audio.frontend.windows import TAIL_S, is_silent, level_of, window_starts
+from m3net_tf.audio.frontend.windows import TAIL_S, counting, level_of, window_starts
 from m3net_tf.export.enrolment import enrolment_network
 from m3net_tf.runtime.classifier import find_model
 from m3net_tf.runtime.desktop import load_adaptive
@@ -191,8 +191,7 @@ def embed_clips(
 
     def embed(index: int) -> npt.NDArray[np.generic]:
         windows = windows_of(dataset.load(clips[index]), body.samples, tail, rule)
-        silent = is_silent(np.array([level_of(each) for each in windows]))
-        windows = windows[~silent | silent.all()]
+        windows = windows[counting(np.array([level_of(each) for each in windows]))]
         variants = [windows]
         for copy in range(1, augmentation.copies + 1):
             rng = np.random.default_rng([copy, index])
