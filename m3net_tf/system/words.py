@@ -8,7 +8,7 @@ def counted(number: int, noun: str) -> str:
     """A number with its noun: ``1 class``, ``2 classes``, ``1,200 copies``."""
     if number == 1:
         return f"1 {noun}"
-    if noun.endswith(("s", "x", "ch", "sh")):
+    if noun.endswith(("s", "x", "ch", "sh")) and noun != "epoch":
         plural = f"{noun}es"
     elif noun.endswith("y") and noun[-2] not in "aeiou":
         plural = f"{noun[:-1]}ies"

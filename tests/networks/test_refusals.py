@@ -111,6 +111,7 @@ NETWORKS = {
         ({"classes": 3}, "unknown key 'classes' in section 'model.arguments'"),
         ({"head": "linear"}, "'linear'"),
         ({"views": "turn"}, "views is 'turn'"),
+        ({"norm_momentum": 1.0}, "model.norm_momentum is 1.0, not from 0 to below 1"),
         ({"image_channels": "rainbow"}, "choose one of delta, replicate, colormap"),
         ({"mfp": False, "dfp": False}, "model.dfp are both off: set model.mirror_attention"),
         ({"time_padding": False}, "model.time_padding: false needs model.mirror_attention: false"),

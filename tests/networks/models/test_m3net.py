@@ -117,6 +117,11 @@ def test_a_control_has_other_views_and_the_same_weights(kind):
     train_one_step(model)
 
 
+def test_the_momentum_of_the_normalisation_is_a_setting():
+    momenta = {layer.momentum for layer in tiny(norm_momentum=0.99).layers if "_bn" in layer.name}
+    assert momenta == {0.99}
+
+
 def test_the_plain_control_has_the_size_and_cost_of_m3net():
     from m3net_tf.networks.models.complexity import count_macs
 

@@ -11,6 +11,7 @@ import functools
 from typing import Literal
 
 from m3net_tf.networks.layers import Mirror, classifier, conv_block, ds_conv
+from m3net_tf.networks.layers.convolution import NORM_MOMENTUM
 from m3net_tf.networks.layers.mirror_attention import View, mirror_attention
 from m3net_tf.networks.models.m3net.image import SpectrogramImage
 from m3net_tf.networks.models.m3net.rearranged import Rearranged
@@ -72,6 +73,7 @@ class Design:
         hmf: time mirror in MFP (table 5).
         views: ``mirror``, or a control that puts the ``shuffle`` or the ``shift`` of
             :class:`.Rearranged` in place of each mirror (docs/evidence/mirror_attention.md).
+        norm_momentum: share of the moving mean and variance that every training step keeps.
         time_padding: pad maps in time; without it the network streams at the cost of one column
             of each layer (docs/design/streaming.md). The mirror attention needs it.
 
@@ -94,9 +96,12 @@ class Design:
     vmf: bool = True
     hmf: bool = True
     views: Literal["mirror", "shuffle", "shift"] = "mirror"
+    norm_momentum: float = NORM_MOMENTUM
     time_padding: bool = True
 
     def __post_init__(self) -> None:
+        if not 0 <= self.norm_momentum < 1:
+            raise ConfigError(f"model.norm_momentum is {self.norm_momentum}, not from 0 to below 1")
         if self.mirror_attention and not (self.mfp or self.dfp):
             raise ConfigError(
                 "model.mfp and model.dfp are both off: set model.mirror_attention: false"
@@ -137,4 +142,8 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
     for index, stage in enumerate(design.tail, start=1):
         x = stage(x, f"tail{index}", **kinds)
     outputs = classifier(x, classes, design.dropout)
-    return keras.Model(inputs, outputs, name="m3net")
+    model = keras.Model(inputs, outputs, name="m3net")
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = design.norm_momentum
+    return model
