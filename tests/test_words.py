@@ -10,6 +10,7 @@ from m3net_tf.system.words import counted, in_words
         (1, "clip", "1 clip"),
         (0, "clip", "0 clips"),
         (2, "class", "2 classes"),
+        (2, "epoch", "2 epochs"),
         (1200, "augmented copy", "1,200 augmented copies"),
         (2, "day", "2 days"),
     ],

@@ -17,12 +17,8 @@ from m3net_tf.training.clips.features import FeatureSet
 from m3net_tf.training.cross_validation import RESULT, FoldsAccuracy
 from m3net_tf.training.run import Run
 from m3net_tf.training.scoring.evaluation import own_features, predict_originals
-from m3net_tf.training.scoring.metrics import (
-    ClassScores,
-    MultiLabelEvaluation,
-    whole_scores,
-    wilson_interval,
-)
+from m3net_tf.training.scoring.metrics import ClassScores, MultiLabelEvaluation, wilson_interval
+from m3net_tf.training.scoring.windows import whole_scores
 
 
 @final

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from m3net_tf.audio.datasets import AudioDataset
+from m3net_tf.networks.models.interface import takes_lengths
 from m3net_tf.quantization.methods import FineTuning, Method
 from m3net_tf.quantization.qat import simulate_int8
 from m3net_tf.quantization.record import Tuning
@@ -31,7 +32,6 @@ from m3net_tf.training.loop.state import TrainingState
 from m3net_tf.training.loop.steps import Step, make_step
 from m3net_tf.training.loss.distillation import load_teacher
 from m3net_tf.training.loss.losses import label_loss
-from m3net_tf.training.network import takes_lengths
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.recipe.sections import DistillationSection
 from m3net_tf.training.run import Run

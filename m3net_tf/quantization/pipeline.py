@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.audio.datasets import AudioDataset
+from m3net_tf.networks.models.interface import takes_lengths
 from m3net_tf.quantization.comparison import compare_split, compare_tensors, rank_layers
 from m3net_tf.quantization.compression import compression
 from m3net_tf.quantization.methods import FineTuning, Method, Quantized, Quantizer
@@ -40,7 +41,6 @@ from m3net_tf.system.keras import keras, use_threads
 from m3net_tf.system.locks import complete_folder, writes_into
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.clips.features import FeatureSet, compute_features
-from m3net_tf.training.network import takes_lengths
 from m3net_tf.training.run import Run
 from m3net_tf.training.scoring.evaluation import predict
 

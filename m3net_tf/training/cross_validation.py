@@ -19,7 +19,8 @@ from m3net_tf.system.words import counted
 from m3net_tf.training.clips.source import load_section
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run
-from m3net_tf.training.scoring.metrics import whole_scores, wilson_interval
+from m3net_tf.training.scoring.metrics import wilson_interval
+from m3net_tf.training.scoring.windows import whole_scores
 from m3net_tf.training.start import train
 
 RESULT = "cross_validation.json"

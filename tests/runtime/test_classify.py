@@ -42,7 +42,7 @@ from m3net_tf.runtime.warp import WarpConfig
 from m3net_tf.system.artifacts import sha256_of
 from m3net_tf.system.errors import ModelError
 from m3net_tf.system.keras import keras
-from m3net_tf.training.scoring.metrics import whole_scores
+from m3net_tf.training.scoring.windows import whole_scores
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 

@@ -26,7 +26,8 @@ from m3net_tf.training.clips.features import FeatureSet
 from m3net_tf.training.cross_validation import clustered_interval, fold_recipe
 from m3net_tf.training.recipe import recipe_with_added
 from m3net_tf.training.scoring.evaluation import evaluate, predict, score
-from m3net_tf.training.scoring.metrics import whole_scores, wilson_interval
+from m3net_tf.training.scoring.metrics import wilson_interval
+from m3net_tf.training.scoring.windows import whole_scores
 
 LABELS = ("_silence_", "bark", "sneeze")
 

@@ -31,11 +31,8 @@ from m3net_tf.system.artifacts import Provenance, of_form, read_json, write_json
 from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.run import Run
-from m3net_tf.training.scoring.metrics import (
-    MultiLabelEvaluation,
-    whole_scores,
-    wilson_interval,
-)
+from m3net_tf.training.scoring.metrics import MultiLabelEvaluation, wilson_interval
+from m3net_tf.training.scoring.windows import whole_scores
 
 
 class Accuracies(TypedDict):

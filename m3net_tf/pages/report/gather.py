@@ -21,7 +21,8 @@ from m3net_tf.system.errors import ConfigError, M3NetError
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.run import Run
 from m3net_tf.training.run.metrics import RunMetrics
-from m3net_tf.training.scoring.metrics import DEFAULT_THRESHOLD, rows_of_whole, whole_scores
+from m3net_tf.training.scoring.metrics import DEFAULT_THRESHOLD
+from m3net_tf.training.scoring.windows import rows_of_whole, whole_scores
 
 if TYPE_CHECKING:
     from m3net_tf.system.keras import keras

@@ -346,7 +346,7 @@ def row_keys(
     keys = [[_key(base, sound) for sound in sounds[: len(clips)]]]
     if augmentation is None or not copies:
         return keys
-    settings = augmentation.of_copies()
+    settings = augmentation.of_copies
     if settings.get("random_crop"):
         settings["random_crop"] = "with sound"  # older maps have silent excerpts, too
     parts = [json.dumps(settings, sort_keys=True), str(seed), *map(bytes.hex, sounds[len(clips) :])]

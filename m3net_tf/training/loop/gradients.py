@@ -3,11 +3,11 @@
 
 from collections.abc import Callable, Sequence
 
+from m3net_tf.networks.models.interface import feed
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.loop.state import TrainingState
 from m3net_tf.training.loss.imitation import imitation_loss
 from m3net_tf.training.loss.losses import LabelLoss, teacher_loss
-from m3net_tf.training.network import feed
 from m3net_tf.training.recipe import Recipe
 
 GradientsOf = Callable[[Sequence[tf.Tensor | None], bool], tuple[tf.Tensor, list[tf.Tensor]]]

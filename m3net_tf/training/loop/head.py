@@ -17,7 +17,7 @@ from m3net_tf.training.clips.features import FeatureSet
 from m3net_tf.training.network import has_sigmoids
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.scoring.evaluation import predict
-from m3net_tf.training.scoring.metrics import rows_of_whole
+from m3net_tf.training.scoring.windows import rows_of_whole
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.integer]

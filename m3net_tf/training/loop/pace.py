@@ -10,6 +10,7 @@ import numpy as np
 
 from m3net_tf.audio.datasets import DatasetInfo
 from m3net_tf.networks.models.complexity import roofline_s
+from m3net_tf.networks.models.interface import takes_lengths
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.processor import use_instruction_set
@@ -20,7 +21,7 @@ from m3net_tf.training.loop.state import TrainingState
 from m3net_tf.training.loop.steps import make_step
 from m3net_tf.training.loss.distillation import ensemble
 from m3net_tf.training.loss.losses import label_loss
-from m3net_tf.training.network import build_network, half_precision, takes_lengths
+from m3net_tf.training.network import build_network, half_precision
 from m3net_tf.training.recipe import Recipe
 
 

@@ -10,6 +10,7 @@ from m3net_tf.audio.datasets import AudioDataset, split_facts
 from m3net_tf.audio.datasets.statements import SplitFacts
 from m3net_tf.networks.models import design_sha256
 from m3net_tf.networks.models.complexity import count_macs
+from m3net_tf.networks.models.interface import without_early_exits
 from m3net_tf.system.artifacts import Provenance, provenance, write_json, write_text
 from m3net_tf.system.keras import keras
 from m3net_tf.system.processor import Computer
@@ -18,7 +19,6 @@ from m3net_tf.training.clips.features import FeatureSet
 from m3net_tf.training.loop.fine_tuning import StartedFrom
 from m3net_tf.training.loop.state import TrainingState
 from m3net_tf.training.loss.teacher_file import TeacherFacts
-from m3net_tf.training.network import without_early_exits
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.recipe.sections import TrainingSection
 from m3net_tf.training.run import Run, linked_run

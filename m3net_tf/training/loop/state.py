@@ -13,6 +13,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from m3net_tf.networks.models.interface import without_early_exits
 from m3net_tf.runtime.metadata import stored_archive
 from m3net_tf.system.artifacts import opened_archive, parse_json, read_file, write_bytes
 from m3net_tf.system.errors import DAMAGED, ModelError
@@ -21,7 +22,6 @@ from m3net_tf.system.keras_internals import loss_scale_variables
 from m3net_tf.system.processor import UNKNOWN, Computer, machine
 from m3net_tf.system.progress import Log
 from m3net_tf.training.loop.distribution import current_share
-from m3net_tf.training.network import without_early_exits
 from m3net_tf.training.recipe.sections import TrainingSection
 
 _MOST_BYTES = 4 << 30

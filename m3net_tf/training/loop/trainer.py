@@ -4,6 +4,7 @@
 import functools
 
 from m3net_tf.networks.models.complexity import count_macs
+from m3net_tf.networks.models.interface import takes_lengths
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras
 from m3net_tf.system.progress import Log
@@ -21,7 +22,7 @@ from m3net_tf.training.loop.stopping import AfterEpoch
 from m3net_tf.training.loss.distillation import load_teacher
 from m3net_tf.training.loss.imitation import imitating
 from m3net_tf.training.loss.losses import label_loss
-from m3net_tf.training.network import build_network, half_precision, takes_lengths
+from m3net_tf.training.network import build_network, half_precision
 from m3net_tf.training.recipe import Recipe, save_recipe
 from m3net_tf.training.run import Run
 

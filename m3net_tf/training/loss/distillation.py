@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.audio.datasets import AudioDataset
+from m3net_tf.networks.models.interface import takes_lengths
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras
 from m3net_tf.system.progress import Log
 from m3net_tf.training.clips.source import load_section
 from m3net_tf.training.loss.teacher_file import TeacherVectors, teacher_vectors
-from m3net_tf.training.network import takes_lengths
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run, linked_run, require_same_held_out
 from m3net_tf.training.scoring.evaluation import own_features, predict_originals

@@ -10,10 +10,10 @@ depend mostly on the few values that vary most.
 import math
 from typing import Any
 
+from m3net_tf.networks.models.interface import without_early_exits
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.training.loss.losses import LabelLoss
-from m3net_tf.training.network import without_early_exits
 from m3net_tf.training.recipe.sections import DistillationSection
 
 

@@ -197,6 +197,7 @@ class AugmentationSection:
     frequency_warp: NotNegative = newer(0.0, in_copies=False)
     frequency_gain_db: NotNegative = newer(0.0, in_copies=False)
 
+    @property
     def of_copies(self) -> dict[str, Any]:
         """The settings on which the sound of stored copies depends.
 

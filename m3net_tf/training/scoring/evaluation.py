@@ -9,18 +9,18 @@ import numpy.typing as npt
 from m3net_tf.audio.datasets import AudioDataset
 from m3net_tf.audio.frontend import dequantize_features
 from m3net_tf.networks.models import learnt_figures
+from m3net_tf.networks.models.interface import feed, takes_lengths
 from m3net_tf.system.keras import keras, tf
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.training.clips.features import FeatureSet, original_features, with_lengths
-from m3net_tf.training.network import feed, takes_lengths
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.scoring.metrics import (
     Evaluation,
     LabelFigures,
     MultiLabelEvaluation,
     MultiLabelFigures,
-    whole_scores,
 )
+from m3net_tf.training.scoring.windows import whole_scores
 
 SMALLEST_PROBABILITY = 1e-7  # as Keras clips probabilities in its cross-entropy
 _LARGEST_BATCH = 256
@@ -88,7 +88,7 @@ def score(
 ) -> tuple[float, float]:
     """Score by which epochs are compared (accuracy or mAP), and mean cross-entropy.
 
-    Windows of a longer clip count as one clip; see :func:`.metrics.whole_scores`.
+    Windows of a longer clip count as one clip; see :func:`.windows.whole_scores`.
 
     Args:
         probabilities: shape (clips, classes).
