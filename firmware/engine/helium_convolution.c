@@ -77,15 +77,25 @@ typedef struct {
   int8_t* other_output;
   const int8_t* other_items;
   const m3net_channel* channel;
-  int32_t forward;  ///< Bytes from the weights before four channels' to the next channels' last.
-  int32_t rows;     ///< Of the window, if they do not lie side by side.
-  int8_t* end;      ///< Of the first pixel.
-  int32_t blocks;   ///< Of a row.
-  int32_t gap;      ///< Bytes between two rows.
+  int32_t forward;       ///< Bytes from the weights before four channels' to the next channels' last.
+  int32_t rows;          ///< Of the window, if they do not lie side by side.
+  int8_t* end;           ///< Of the first pixel.
+  int32_t first_passes;  ///< Of the first row, as `passes`.
+  int32_t passes;        ///< Through up to BLOCKS_AT_ONCE blocks of a row.
+  int32_t gap;           ///< Bytes between two rows.
   int32_t other_gap;
   const m3net_block* last;  ///< Of four channels.
   int32_t count;            ///< Items of the last block.
+  // Where passes begin and where outputs are rounded, in bytes of code; the kernel makes them
+  // addresses.
+  int32_t first_entry, entry, rounding;
+  int32_t first_place, place, rounding_place;
 } two_pixels;
+
+/// Blocks in a pass.
+#define BLOCKS_AT_ONCE 6
+/// Bytes of code for a block.
+#define BLOCK_CODE 56
 
 /// Assembly that multiplies 16 items of each pixel, in q0 and q1, with the weights of a channel,
 /// and adds to sums if `a` is "a".
@@ -102,6 +112,11 @@ typedef struct {
   M3NET_MULTIPLY_CHANNEL(a, ", #16]", "r2", "r10") \
   M3NET_MULTIPLY_CHANNEL(a, "], #-64", "r0", "r8")
 
+#define M3NET_NEXT_BLOCK           \
+  "vldrb.8 q0, [r1], #-16\n\t"     \
+  "vldrb.8 q1, [r3], #-16\n\t"     \
+  M3NET_MULTIPLY_BLOCK("a")
+
 /// Computes all output channels of two pixels, from the last block of a window to the first one.
 M3NET_SEPARATE void convolve_two(two_pixels* pixels) {
   register two_pixels* place __asm__("r11") = pixels;
@@ -109,8 +124,15 @@ M3NET_SEPARATE void convolve_two(two_pixels* pixels) {
   // output to the highest byte, where it saturates.
   __asm__ volatile(
       "push {r7}\n\t"
-      "ldr r0, [r11, #48]\n\t"
-      "ldr r5, [r11, #44]\n\t"
+      "adr r0, 2f\n\t"
+      "adr r1, 5f\n\t"
+      "add r2, r11, #56\n\t"
+      "ldm r2!, {r3, r4, r5}\n\t"
+      "add r3, r3, r0\n\t"
+      "add r4, r4, r0\n\t"
+      "add r5, r5, r1\n\t"
+      "stm r2, {r3, r4, r5}\n\t"
+      "ldrd r5, r0, [r11, #48]\n\t"
       "vctp.8 r0\n\t"
       "ldm r11, {r0-r4, r6-r9}\n\t"
       "1:\n\t"
@@ -118,23 +140,25 @@ M3NET_SEPARATE void convolve_two(two_pixels* pixels) {
       "vldrbt.8 q0, [r1], #-16\n\t"
       "vldrbt.8 q1, [r3], #-16\n\t"
       M3NET_MULTIPLY_BLOCK("")
-      "subs r9, r9, #1\n\t"
-      "beq 3f\n\t"
+      "ldr pc, [r11, #68]\n\t"
+      ".balign 4\n\t"
       "2:\n\t"
-      "vldrb.8 q0, [r1], #-16\n\t"
-      "vldrb.8 q1, [r3], #-16\n\t"
-      M3NET_MULTIPLY_BLOCK("a")
+      M3NET_NEXT_BLOCK
+      M3NET_NEXT_BLOCK
+      M3NET_NEXT_BLOCK
+      M3NET_NEXT_BLOCK
+      M3NET_NEXT_BLOCK
+      M3NET_NEXT_BLOCK
       "subs r9, r9, #1\n\t"
       "bne 2b\n\t"
-      "3:\n\t"
       "subs r7, r7, #1\n\t"
       "beq 4f\n\t"
-      "ldr r9, [r11, #36]\n\t"
-      "sub r1, r1, r9\n\t"
       "ldr r9, [r11, #40]\n\t"
+      "sub r1, r1, r9\n\t"
+      "ldr r9, [r11, #44]\n\t"
       "sub r3, r3, r9\n\t"
-      "ldr r9, [r11, #32]\n\t"
-      "b 2b\n\t"
+      "ldr r9, [r11, #36]\n\t"
+      "ldr pc, [r11, #72]\n\t"
       "4:\n\t"
       "vmov q0[2], q0[0], r0, r4\n\t"
       "vmov q0[3], q0[1], r2, r6\n\t"
@@ -149,6 +173,10 @@ M3NET_SEPARATE void convolve_two(two_pixels* pixels) {
       "vadd.i32 q1, q1, q4\n\t"
       "vqrdmulh.s32 q0, q0, q5\n\t"
       "vqrdmulh.s32 q1, q1, q5\n\t"
+      "ldr pc, [r11, #76]\n\t"
+      ".balign 4\n\t"
+      // Negative products round the other way. Nothing follows from it if they all saturate.
+      "5:\n\t"
       "vshr.s32 q2, q0, #31\n\t"
       "vshr.s32 q3, q1, #31\n\t"
       "vadd.i32 q0, q0, q2\n\t"
@@ -329,6 +357,17 @@ static inline void convolve_window(const void* any_state, int32_t row, int32_t c
   }
 }
 
+/// Passes through some blocks, at least one.
+static inline int32_t passes_of(int32_t blocks) {
+  return blocks > 0 ? (blocks + BLOCKS_AT_ONCE - 1) / BLOCKS_AT_ONCE : 1;
+}
+
+/// Where the first of these passes begins, an address of Thumb's instructions: the last passes are
+/// whole ones.
+static inline int32_t entry_of(int32_t blocks) {
+  return (passes_of(blocks) * BLOCKS_AT_ONCE - blocks) * BLOCK_CODE + 1;
+}
+
 /// Prepares what all pairs of a layer share; no pixel has a pair if the layer lacks the form for
 /// it. A structure that is returned would be copied by a call.
 static inline void prepare_pairs(const m3net_convolution* layer, int32_t count,
@@ -345,7 +384,12 @@ static inline void prepare_pairs(const m3net_convolution* layer, int32_t count,
   pairs->output = 0;
   pairs->pixels.forward = 2 * all * (int32_t)sizeof(m3net_block);
   pairs->pixels.rows = rows;
-  pairs->pixels.blocks = all / rows;
+  const int32_t blocks = all / rows;
+  pairs->pixels.first_passes = passes_of(blocks - 1);
+  pairs->pixels.first_entry = entry_of(blocks - 1);
+  pairs->pixels.passes = passes_of(blocks);
+  pairs->pixels.entry = entry_of(blocks);
+  pairs->pixels.rounding = layer->full == 2 ? 17 : 1;
   pairs->pixels.last = layer->blocks + all - 1;
   pairs->pixels.count = count - (all - 1) * M3NET_VECTOR_BYTES;
 }
