@@ -77,9 +77,9 @@ typedef struct {
   int8_t* other_output;
   const int8_t* other_items;
   const m3net_channel* channel;
-  int32_t forward;       ///< Bytes from the weights before four channels' to the next channels' last.
-  int32_t rows;          ///< Of the window, if they do not lie side by side.
-  int8_t* end;           ///< Of the first pixel.
+  int32_t forward;  ///< Bytes from the weights before four channels' to the next channels' last.
+  int32_t rows;     ///< Of the window, if they do not lie side by side.
+  int8_t* end;      ///< Of the first pixel.
   int32_t first_passes;  ///< Of the first row, as `passes`.
   int32_t passes;        ///< Through up to BLOCKS_AT_ONCE blocks of a row.
   int32_t gap;           ///< Bytes between two rows.
@@ -112,10 +112,9 @@ typedef struct {
   M3NET_MULTIPLY_CHANNEL(a, ", #16]", "r2", "r10") \
   M3NET_MULTIPLY_CHANNEL(a, "], #-64", "r0", "r8")
 
-#define M3NET_NEXT_BLOCK           \
-  "vldrb.8 q0, [r1], #-16\n\t"     \
-  "vldrb.8 q1, [r3], #-16\n\t"     \
-  M3NET_MULTIPLY_BLOCK("a")
+#define M3NET_NEXT_BLOCK       \
+  "vldrb.8 q0, [r1], #-16\n\t" \
+  "vldrb.8 q1, [r3], #-16\n\t" M3NET_MULTIPLY_BLOCK("a")
 
 /// Computes all output channels of two pixels, from the last block of a window to the first one.
 M3NET_SEPARATE void convolve_two(two_pixels* pixels) {
@@ -200,6 +199,106 @@ M3NET_SEPARATE void convolve_two(two_pixels* pixels) {
         "q3", "q4", "q5", "q6", "q7", "cc", "memory");
 }
 
+/// One pixel of a layer with the short form, the whole range and a multiple of eight channels. The
+/// kernel loads the first five words at once.
+typedef struct {
+  int8_t* output;
+  const int8_t* items;               ///< The last 16 items of the window, or fewer.
+  const m3net_block* weights;        ///< Of the last items and four channels.
+  const m3net_block* other_weights;  ///< Of the four channels after them.
+  const m3net_channel* channel;
+  int32_t blocks;
+  int32_t forward;  ///< Bytes from the weights before eight channels' to the next channels' last.
+  int8_t* end;
+  int32_t count;  ///< Items of the last block.
+} one_pixel;
+
+/// Assembly that multiplies 16 items, in q0, with the weights of a channel and of the one four
+/// channels after it, and adds to sums if `a` is "a".
+#define M3NET_MULTIPLY_APART(a, weights, sum, other_sum) \
+  "vldrb.8 q1, [r3" weights                              \
+  "\n\t"                                                 \
+  "vmladav" a ".s8 " sum                                 \
+  ", q0, q1\n\t"                                         \
+  "vldrb.8 q2, [r5" weights                              \
+  "\n\t"                                                 \
+  "vmladav" a ".s8 " other_sum ", q0, q2\n\t"
+
+#define M3NET_MULTIPLY_EIGHT(a)                  \
+  M3NET_MULTIPLY_APART(a, ", #48]", "r6", "lr")  \
+  M3NET_MULTIPLY_APART(a, ", #32]", "r4", "r12") \
+  M3NET_MULTIPLY_APART(a, ", #16]", "r2", "r10") \
+  M3NET_MULTIPLY_APART(a, "], #-64", "r0", "r8")
+
+/// Assembly that makes outputs of the sums of four channels, whose constants are in q4 to q7, and
+/// writes them.
+#define M3NET_FINISH_FOUR_SUMS(sums, spare) \
+  "vadd.i32 " sums ", " sums                \
+  ", q4\n\t"                                \
+  "vqrdmulh.s32 " sums ", " sums            \
+  ", q5\n\t"                                \
+  "vshr.s32 " spare ", " sums               \
+  ", #31\n\t"                               \
+  "vadd.i32 " sums ", " sums ", " spare     \
+  "\n\t"                                    \
+  "vadd.i32 " sums ", " sums                \
+  ", q6\n\t"                                \
+  "vqshl.s32 " sums ", " sums               \
+  ", q7\n\t"                                \
+  "vshr.s32 " sums ", " sums                \
+  ", #24\n\t"                               \
+  "vstrb.32 " sums ", [r0], #4\n\t"
+
+/// Computes all output channels of a pixel, eight at a time.
+M3NET_SEPARATE void convolve_one(one_pixel* pixel) {
+  register one_pixel* place __asm__("r11") = pixel;
+  __asm__ volatile(
+      "ldr r0, [r11, #32]\n\t"
+      "vctp.8 r0\n\t"
+      "ldrd r3, r5, [r11, #8]\n\t"
+      "1:\n\t"
+      "ldr r1, [r11, #4]\n\t"
+      "ldr r9, [r11, #20]\n\t"
+      "vpst\n\t"
+      "vldrbt.8 q0, [r1], #-16\n\t"
+      M3NET_MULTIPLY_EIGHT("")
+      "subs r9, r9, #1\n\t"
+      "beq 3f\n\t"
+      "2:\n\t"
+      "vldrb.8 q0, [r1], #-16\n\t"
+      M3NET_MULTIPLY_EIGHT("a")
+      "subs r9, r9, #1\n\t"
+      "bne 2b\n\t"
+      "3:\n\t"
+      "vmov q0[2], q0[0], r0, r4\n\t"
+      "vmov q0[3], q0[1], r2, r6\n\t"
+      "vmov q1[2], q1[0], r8, r12\n\t"
+      "vmov q1[3], q1[1], r10, lr\n\t"
+      "ldr r4, [r11, #16]\n\t"
+      "ldr r0, [r11]\n\t"
+      "ldrd r6, r8, [r11, #24]\n\t"
+      "vld40.32 {q4, q5, q6, q7}, [r4]\n\t"
+      "vld41.32 {q4, q5, q6, q7}, [r4]\n\t"
+      "vld42.32 {q4, q5, q6, q7}, [r4]\n\t"
+      "vld43.32 {q4, q5, q6, q7}, [r4]!\n\t"
+      M3NET_FINISH_FOUR_SUMS("q0", "q2")
+      "vld40.32 {q4, q5, q6, q7}, [r4]\n\t"
+      "vld41.32 {q4, q5, q6, q7}, [r4]\n\t"
+      "vld42.32 {q4, q5, q6, q7}, [r4]\n\t"
+      "vld43.32 {q4, q5, q6, q7}, [r4]!\n\t"
+      "str r4, [r11, #16]\n\t"
+      M3NET_FINISH_FOUR_SUMS("q1", "q3")
+      "add r3, r3, r6\n\t"
+      "add r5, r5, r6\n\t"
+      "str r0, [r11]\n\t"
+      "cmp r0, r8\n\t"
+      "bne 1b\n\t"
+      : "+&r"(place)
+      :
+      : "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r12", "lr", "q0", "q1", "q2",
+        "q3", "q4", "q5", "q6", "q7", "cc", "memory");
+}
+
 /// Windows that begin in these first rows and columns are inside the image, and a row of each is
 /// contiguous.
 typedef struct {
@@ -222,6 +321,7 @@ typedef struct {
   int32_t in_place;     ///< Whether inner windows can be read where they are.
   int32_t gap;          ///< Bytes between the rows of such a window.
   int32_t bytes;        ///< Of a gathered window, up to the end of the last 16.
+  int32_t fits;         ///< Whether the layer has the form of pairs.
   int32_t left;         ///< Pixels that no pair has yet.
   int32_t row, column;  ///< Of the pixel that waits for another one.
   int8_t* output;       ///< As `row`; null if no pixel waits.
@@ -255,9 +355,9 @@ static inline const int8_t* items_of(const convolution_state* state, int32_t row
   return state->input + row * image->row_step + column * image->column_step;
 }
 
-/// Copies rows of bytes, which then lie side by side.
-static inline void copy_rows(int8_t* target, const int8_t* source, int32_t rows, int32_t bytes,
-                             int32_t pitch) {
+/// Copies rows of bytes, at least one, between places that lie `pitch` bytes apart.
+static inline void copy_rows(int8_t* target, int32_t target_pitch, const int8_t* source,
+                             int32_t pitch, int32_t rows, int32_t bytes) {
   const int32_t copied = (bytes + M3NET_VECTOR_BYTES - 1) & -M3NET_VECTOR_BYTES;
   __asm__ volatile(
       "1:\n\t"
@@ -267,23 +367,47 @@ static inline void copy_rows(int8_t* target, const int8_t* source, int32_t rows,
       "vstrb.8 q0, [%[target]], #16\n\t"
       "letp lr, 2b\n\t"
       "add %[source], %[source], %[to_next]\n\t"
-      "sub %[target], %[target], %[beyond]\n\t"
+      "add %[target], %[target], %[to_target]\n\t"
       "subs %[rows], %[rows], #1\n\t"
       "bne 1b\n\t"
       : [source] "+&r"(source), [target] "+&r"(target), [rows] "+&r"(rows)
-      : [bytes] "r"(bytes), [to_next] "r"(pitch - copied), [beyond] "r"(copied - bytes)
+      : [bytes] "r"(bytes), [to_next] "r"(pitch - copied), [to_target] "r"(target_pitch - copied)
       : "q0", "lr", "cc", "memory");
+}
+
+/// Gathers a window that reaches beyond an image whose pixels lie side by side.
+static void gather_edge(const convolution_state* state, int32_t row, int32_t column,
+                        int8_t* patch) {
+  const m3net_convolution* layer = state->layer;
+  const m3net_image* image = &layer->input;
+  const m3net_window* window = &layer->window;
+  const int32_t above = row < 0 ? -row : 0, before = column < 0 ? -column : 0;
+  const int32_t below = row + window->rows - image->rows;
+  const int32_t after = column + window->columns - image->columns;
+  const int32_t rows = window->rows - above - (below > 0 ? below : 0);
+  const int32_t columns = window->columns - before - (after > 0 ? after : 0);
+  m3net_fill_bytes(patch, layer->padding, state->count);
+  if (rows > 0 && columns > 0) {
+    const int32_t pitch = row_items(layer);
+    copy_rows(patch + above * pitch + before * image->channels, pitch,
+              items_of(state, row + above, column + before), image->row_step, rows,
+              columns * image->channels);
+  }
 }
 
 static const int8_t* gather(const convolution_state* state, int32_t row, int32_t column,
                             int8_t* patch) {
   const m3net_convolution* layer = state->layer;
+  const m3net_window* window = &layer->window;
   if (is_inner(state, row, column)) {
-    copy_rows(patch, items_of(state, row, column), layer->window.rows, row_items(layer),
-              row_pitch(layer));
+    const int32_t items = row_items(layer);
+    copy_rows(patch, items, items_of(state, row, column), row_pitch(layer), window->rows, items);
+  } else if (layer->input.column_step == layer->input.channels && window->row_dilation == 1 &&
+             window->column_dilation == 1) {
+    gather_edge(state, row, column, patch);
   } else {
     const m3net_gatherer gatherer = {m3net_copy_bytes, m3net_fill_bytes, 1, layer->padding};
-    m3net_gather(&layer->input, &layer->window, state->input, row, column, gatherer, patch);
+    m3net_gather(&layer->input, window, state->input, row, column, gatherer, patch);
   }
   return patch;
 }
@@ -350,7 +474,20 @@ static inline void convolve_window(const void* any_state, int32_t row, int32_t c
       overlaps(items, state->count, output, layer->output.channels)) {
     items = gather(state, row, column, state->patch);
   }
-  if (layer->narrow) {
+  if (pairs->fits && layer->output.channels % 8 == 0) {
+    const int32_t blocks = pairs->bytes / M3NET_VECTOR_BYTES;
+    const m3net_block* last = pairs->pixels.last;
+    one_pixel pixel = {.output = output,
+                       .items = items + pairs->bytes - M3NET_VECTOR_BYTES,
+                       .weights = last,
+                       .other_weights = last + blocks,
+                       .channel = layer->channels,
+                       .blocks = blocks,
+                       .forward = 3 * blocks * (int32_t)sizeof(m3net_block),
+                       .end = output + layer->output.channels,
+                       .count = pairs->pixels.count};
+    convolve_one(&pixel);
+  } else if (layer->narrow) {
     convolve_narrow(layer, items, state->count, output);
   } else {
     convolve_wide(layer, items, state->count, output);
@@ -380,6 +517,7 @@ static inline void prepare_pairs(const m3net_convolution* layer, int32_t count,
   pairs->in_place = gap == 0 || (apart && gap > 0);
   pairs->gap = gap;
   pairs->bytes = all * M3NET_VECTOR_BYTES;
+  pairs->fits = fits;
   pairs->left = fits ? layer->output.rows * layer->output.columns : 0;
   pairs->output = 0;
   pairs->pixels.forward = 2 * all * (int32_t)sizeof(m3net_block);
