@@ -320,6 +320,7 @@ static inner_windows find_inner(const m3net_convolution* layer) {
 typedef struct {
   int32_t in_place;     ///< Whether inner windows can be read where they are.
   int32_t gap;          ///< Bytes between the rows of such a window.
+  int32_t reach;        ///< Bytes from its first item to its last block.
   int32_t bytes;        ///< Of a gathered window, up to the end of the last 16.
   int32_t fits;         ///< Whether the layer has the form of pairs.
   int32_t left;         ///< Pixels that no pair has yet.
@@ -414,24 +415,25 @@ static const int8_t* gather(const convolution_state* state, int32_t row, int32_t
 
 /// Finds the items of a window for convolve_two: where they are, or in a patch if outputs of the
 /// pair, between two places, overlap them. Returns the last block.
-static const int8_t* find_items(const convolution_state* state, int32_t row, int32_t column,
-                                const int8_t* low, const int8_t* high, int8_t* patch,
-                                int32_t* gap) {
+M3NET_INLINE const int8_t* find_items(const convolution_state* state, int32_t row, int32_t column,
+                                      const int8_t* low, const int8_t* high, int8_t* patch,
+                                      int32_t* gap) {
   const pixel_pairs* pairs = state->pairs;
   const int8_t* items = items_of(state, row, column);
-  const int8_t* end = items + pairs->bytes + (pairs->pixels.rows - 1) * pairs->gap;
-  *gap = pairs->gap;
-  if (!pairs->in_place || !is_inner(state, row, column) ||
-      ((uintptr_t)low < (uintptr_t)end && (uintptr_t)items < (uintptr_t)high)) {
-    end = gather(state, row, column, patch) + pairs->bytes;
-    *gap = 0;
+  const int8_t* last = items + pairs->reach;
+  if (pairs->in_place && is_inner(state, row, column) &&
+      ((uintptr_t)low >= (uintptr_t)(last + M3NET_VECTOR_BYTES) ||
+       (uintptr_t)items >= (uintptr_t)high)) {
+    *gap = pairs->gap;
+    return last;
   }
-  return end - M3NET_VECTOR_BYTES;
+  *gap = 0;
+  return gather(state, row, column, patch) + pairs->bytes - M3NET_VECTOR_BYTES;
 }
 
 /// Computes the pixel that waits, and another one.
-static void convolve_pair(const convolution_state* state, int32_t row, int32_t column,
-                          int8_t* output) {
+M3NET_INLINE void convolve_pair(const convolution_state* state, int32_t row, int32_t column,
+                                int8_t* output) {
   pixel_pairs* pairs = state->pairs;
   two_pixels* pixels = &pairs->pixels;
   const m3net_convolution* layer = state->layer;
@@ -517,6 +519,7 @@ static inline void prepare_pairs(const m3net_convolution* layer, int32_t count,
   pairs->in_place = gap == 0 || (apart && gap > 0);
   pairs->gap = gap;
   pairs->bytes = all * M3NET_VECTOR_BYTES;
+  pairs->reach = pairs->bytes + (rows - 1) * gap - M3NET_VECTOR_BYTES;
   pairs->fits = fits;
   pairs->left = fits ? layer->output.rows * layer->output.columns : 0;
   pairs->output = 0;
