@@ -27,8 +27,127 @@ static void for_each_row(const m3net_loop* loop, const void* layer, const int8_t
 
 #if M3NET_ENGINE_HELIUM
 
+/// Adds contiguous items. The factor of `halved` is one half.
+static void add_items(const m3net_binary* layer, const int8_t* halved, int32_t halved_offset,
+                      const int8_t* scaled, int32_t scaled_offset, m3net_factor factor,
+                      int8_t* output, int32_t count) {
+  const int32_t last_right = -layer->output.shift;
+  __asm__ volatile(
+      "wlstp.32 lr, %[count], 2f\n\t"
+      "1:\n\t"
+      "vldrb.s32 q0, [%[scaled]], #4\n\t"
+      "vldrb.s32 q1, [%[halved]], #4\n\t"
+      "vshl.i32 q0, q0, #20\n\t"
+      "vadd.i32 q0, q0, %[start]\n\t"
+      "vqrdmulh.s32 q0, q0, %[multiplier]\n\t"
+      "vshr.s32 q2, q0, #31\n\t"
+      "vadd.i32 q0, q0, q2\n\t"
+      "vrshl.s32 q0, %[shift]\n\t"
+      "vmla.s32 q0, q1, %[half]\n\t"
+      "vadd.i32 q0, q0, %q[constant]\n\t"
+      "vqrdmulh.s32 q0, q0, %[last_multiplier]\n\t"
+      "vshr.s32 q2, q0, #31\n\t"
+      "vadd.i32 q0, q0, q2\n\t"
+      "vadd.i32 q0, q0, %q[offset]\n\t"
+      // An output moves to the highest byte, where it saturates.
+      "vqshl.s32 q0, %[left]\n\t"
+      "vshr.s32 q0, q0, #24\n\t"
+      "vstrb.32 q0, [%[output]], #4\n\t"
+      "letp lr, 1b\n\t"
+      "2:\n\t"
+      : [halved] "+&l"(halved), [scaled] "+&l"(scaled), [output] "+&l"(output)
+      : [count] "r"(count), [start] "r"(scaled_offset * (1 << M3NET_SUM_BITS)),
+        [multiplier] "r"(factor.multiplier), [shift] "r"(factor.shift),
+        [half] "r"(1 << (M3NET_SUM_BITS - 1)),
+        [constant] "w"(vdupq_n_s32(halved_offset * (1 << (M3NET_SUM_BITS - 1)))),
+        [last_multiplier] "r"(layer->output.multiplier),
+        [offset] "w"(
+            vdupq_n_s32((1 << (last_right - 1)) + layer->output_offset * (1 << last_right))),
+        [left] "r"(24 - last_right)
+      : "q0", "q1", "q2", "lr", "cc", "memory");
+}
+
+#elif M3NET_ENGINE_DSP
+
+/// Adds contiguous items, at least one. The factor of `halved` is one half.
+static void add_items(const m3net_binary* layer, const int8_t* halved, int32_t halved_offset,
+                      const int8_t* scaled, int32_t scaled_offset, m3net_factor factor,
+                      int8_t* output, int32_t count) {
+  const m3net_reducer inner = m3net_prepare(factor), outer = m3net_prepare(layer->output);
+  register const int8_t* first __asm__("r0") = halved;
+  register const int8_t* second __asm__("r1") = scaled;
+  register int8_t* to __asm__("r2") = output;
+  register int32_t start __asm__("r3") = scaled_offset * (1 << (M3NET_SUM_BITS + 1));
+  register int32_t multiplier __asm__("r4") = inner.multiplier;
+  register int32_t half __asm__("r5") = inner.half;
+  register int32_t right __asm__("r6") = inner.shift;
+  register int32_t constant __asm__("r8") = halved_offset * (1 << M3NET_SUM_BITS);
+  register int32_t last_multiplier __asm__("r9") = outer.multiplier;
+  register int32_t last_half __asm__("r10") =
+      outer.half + layer->output_offset * (1 << outer.shift);
+  // A shift takes the lowest byte of its register; above it are the items that are left.
+  register int32_t last_right __asm__("r11") = outer.shift + (count - 1) * 256;
+  __asm__ volatile(
+      "1:\n\t"
+      "ldrsb lr, [r0], #1\n\t"
+      "ldrsb r12, [r1], #1\n\t"
+      "add r12, r3, r12, lsl #21\n\t"
+      "smmlar %[x], r12, r4, r5\n\t"
+      "add %[x], %[x], r12, asr #31\n\t"
+      "asr %[x], %[x], r6\n\t"
+      "add %[x], %[x], lr, lsl #19\n\t"
+      "add %[x], r8, %[x], lsl #1\n\t"
+      "smmlar r12, %[x], r9, r10\n\t"
+      "add r12, r12, %[x], asr #31\n\t"
+      "asr r12, r12, r11\n\t"
+      "ssat r12, #8, r12\n\t"
+      "subs r11, r11, #256\n\t"
+      "strb r12, [r2], #1\n\t"
+      "bpl 1b\n\t"
+      : "+&r"(first), "+&r"(second), "+&r"(to), "+&r"(last_right), [x] "=&r"(count)
+      : "r"(start), "r"(multiplier), "r"(half), "r"(right), "r"(constant), "r"(last_multiplier),
+        "r"(last_half)
+      : "r12", "lr", "cc", "memory");
+}
+
+#endif
+
+#if M3NET_ENGINE_DSP || M3NET_ENGINE_HELIUM
+
+/// Whether a factor is one half, as TensorFlow Lite's for the input of the larger scale.
+static inline int32_t is_half(m3net_factor factor) {
+  return factor.multiplier == 1 << 30 && factor.shift == 0;
+}
+
+/// Adds contiguous items by add_items, if outputs have the whole range and a factor is one half, as
+/// TensorFlow Lite's for the input of the larger scale. Returns whether it did.
+static int32_t add_by_half(const m3net_binary* layer, const m3net_row* row) {
+  const int32_t right = -layer->output.shift;
+  if (row->first_step != 1 || row->second_step != 1 || row->output_step != 1 ||
+      layer->minimum != INT8_MIN || layer->maximum != INT8_MAX || right <= 0 || right > 22) {
+    return 0;
+  }
+  if (is_half(layer->first) && layer->second.shift < 0) {
+    add_items(layer, row->first, layer->first_offset, row->second, layer->second_offset,
+              layer->second, row->output, row->count);
+    return 1;
+  }
+  if (is_half(layer->second) && layer->first.shift < 0) {
+    add_items(layer, row->second, layer->second_offset, row->first, layer->first_offset,
+              layer->first, row->output, row->count);
+    return 1;
+  }
+  return 0;
+}
+
+#endif
+
+#if M3NET_ENGINE_HELIUM
+
 static void add(const void* layer, const m3net_row* row) {
-  m3net_run_any_row(layer, row, m3net_add_items);
+  if (!add_by_half((const m3net_binary*)layer, row)) {
+    m3net_run_any_row(layer, row, m3net_add_items);
+  }
 }
 
 static void subtract(const void* layer, const m3net_row* row) {
@@ -77,75 +196,13 @@ static inline void add_row(const m3net_binary* layer, const m3net_row* operands,
   }
 }
 
+static void add(const void* layer, const m3net_row* row) {
 #if M3NET_ENGINE_DSP
-
-/// Whether a factor is one half, as TensorFlow Lite's for the input of the larger scale.
-static inline int32_t is_half(m3net_factor factor) {
-  return factor.multiplier == 1 << 30 && factor.shift == 0;
-}
-
-/// Adds contiguous items, at least one. The factor of `halved` is one half.
-static void add_items(const m3net_binary* layer, const int8_t* halved, int32_t halved_offset,
-                      const int8_t* scaled, int32_t scaled_offset, m3net_factor factor,
-                      int8_t* output, int32_t count) {
-  const m3net_reducer inner = m3net_prepare(factor), outer = m3net_prepare(layer->output);
-  register const int8_t* first __asm__("r0") = halved;
-  register const int8_t* second __asm__("r1") = scaled;
-  register int8_t* to __asm__("r2") = output;
-  register int32_t start __asm__("r3") = scaled_offset * (1 << (M3NET_SUM_BITS + 1));
-  register int32_t multiplier __asm__("r4") = inner.multiplier;
-  register int32_t half __asm__("r5") = inner.half;
-  register int32_t right __asm__("r6") = inner.shift;
-  register int32_t constant __asm__("r8") = halved_offset * (1 << M3NET_SUM_BITS);
-  register int32_t last_multiplier __asm__("r9") = outer.multiplier;
-  register int32_t last_half __asm__("r10") =
-      outer.half + layer->output_offset * (1 << outer.shift);
-  // A shift takes the lowest byte of its register; above it are the items that are left.
-  register int32_t last_right __asm__("r11") = outer.shift + (count - 1) * 256;
-  __asm__ volatile(
-      "1:\n\t"
-      "ldrsb lr, [r0], #1\n\t"
-      "ldrsb r12, [r1], #1\n\t"
-      "add r12, r3, r12, lsl #21\n\t"
-      "smmlar %[x], r12, r4, r5\n\t"
-      "add %[x], %[x], r12, asr #31\n\t"
-      "asr %[x], %[x], r6\n\t"
-      "add %[x], %[x], lr, lsl #19\n\t"
-      "add %[x], r8, %[x], lsl #1\n\t"
-      "smmlar r12, %[x], r9, r10\n\t"
-      "add r12, r12, %[x], asr #31\n\t"
-      "asr r12, r12, r11\n\t"
-      "ssat r12, #8, r12\n\t"
-      "subs r11, r11, #256\n\t"
-      "strb r12, [r2], #1\n\t"
-      "bpl 1b\n\t"
-      : "+&r"(first), "+&r"(second), "+&r"(to), "+&r"(last_right), [x] "=&r"(count)
-      : "r"(start), "r"(multiplier), "r"(half), "r"(right), "r"(constant), "r"(last_multiplier),
-        "r"(last_half)
-      : "r12", "lr", "cc", "memory");
-}
-
-#endif
-
-static void add(const void* any_layer, const m3net_row* row) {
-  const m3net_binary* layer = (const m3net_binary*)any_layer;
-#if M3NET_ENGINE_DSP
-  const int32_t right = -layer->output.shift;
-  if (row->first_step == 1 && row->second_step == 1 && row->output_step == 1 &&
-      layer->minimum == INT8_MIN && layer->maximum == INT8_MAX && right > 0 && right <= 22) {
-    if (is_half(layer->first) && layer->second.shift < 0) {
-      add_items(layer, row->first, layer->first_offset, row->second, layer->second_offset,
-                layer->second, row->output, row->count);
-      return;
-    }
-    if (is_half(layer->second) && layer->first.shift < 0) {
-      add_items(layer, row->second, layer->second_offset, row->first, layer->first_offset,
-                layer->first, row->output, row->count);
-      return;
-    }
+  if (add_by_half((const m3net_binary*)layer, row)) {
+    return;
   }
 #endif
-  add_row(layer, row, 1);
+  add_row((const m3net_binary*)layer, row, 1);
 }
 
 static void subtract(const void* layer, const m3net_row* row) {

@@ -106,7 +106,7 @@ typedef struct {
   int8_t pixels;            ///< Windows that are computed together; depthwise: of a line.
   int8_t lines;             ///< Depthwise: whether lines are computed channel by channel.
   int8_t narrow;            ///< Every sum fits the short form of the requantisation.
-  int8_t full;              ///< The outputs reach from -128 to 127.
+  int8_t full;              ///< The outputs reach from -128 to 127; 2: -128 is their zero point.
   int8_t alike;             ///< All channels have one multiplier, offset and shift.
   int8_t minimum, maximum;  ///< Of the outputs.
   int8_t brief;  ///< With M3NET_ENGINE_BRIEF the channels have constants for the shortest form.

@@ -467,29 +467,33 @@ static int32_t finish_vector(const int32_t* row, int32_t narrow, uint32_t index)
   return lane(m3net_finish_vector(sums, channels, narrow, m3net_limits_of(&layer)), index);
 }
 
-/// As finish_line, of two pixels of a convolution; the product is of the last of 17 items.
-static int32_t finish_pair(const int32_t* row, uint32_t index) {
+/// As finish_line, of two pixels of a convolution with four channels, or of one with eight; the
+/// product is of the last of 17 items.
+static int32_t finish_vectors(const int32_t* row, int32_t pixels, uint32_t index) {
   enum { ITEM = 3, WEIGHT = 5, ITEMS = 17 };
-  m3net_channel channels[4] = {{1, 1 << 30, 3, 0, 1}, {2, 1 << 30, 4, 0, 2}, {0}, {0}};
+  const int16_t count = (int16_t)(8 / pixels);
+  m3net_channel channels[8] = {{1, 1 << 30, 3, 0, 1}, {2, 1 << 30, 4, 0, 2}};
   channels[index] = channel_of(row);
   channels[index].bias = m3net_sum(row[5], -ITEM * WEIGHT);
-  m3net_block blocks[2] = {0};
+  m3net_block blocks[4] = {0};
   int8_t input[2 * ITEMS] = {0}, output[8];
   int16_t patch[2 * ITEMS];
-  blocks[1].items[index * M3NET_VECTOR_BYTES] = WEIGHT;
+  blocks[index / 4 * 2 + 1].items[index % 4 * M3NET_VECTOR_BYTES] = WEIGHT;
   input[ITEMS - 1] = input[2 * ITEMS - 1] = ITEM;
-  const m3net_convolution layer = {.blocks = blocks,
-                                   .channels = channels,
-                                   .input = {1, 2, ITEMS, 2 * ITEMS, 2 * ITEMS, ITEMS},
-                                   .output = {1, 2, 4, 8, 8, 4},
-                                   .window = {1, 1, 1, 1, 1, 1, 0, 0},
-                                   .batches = 1,
-                                   .narrow = 1,
-                                   .full = 1,
-                                   .minimum = INT8_MIN,
-                                   .maximum = INT8_MAX};
+  const int32_t from_zero = channels[index].offset >> channels[index].right == INT8_MIN;
+  const m3net_convolution layer = {
+      .blocks = blocks,
+      .channels = channels,
+      .input = {1, (int16_t)pixels, ITEMS, 2 * ITEMS, 2 * ITEMS, ITEMS},
+      .output = {1, (int16_t)pixels, count, 8, 8, count},
+      .window = {1, 1, 1, 1, 1, 1, 0, 0},
+      .batches = 1,
+      .narrow = 1,
+      .full = from_zero ? 2 : 1,
+      .minimum = INT8_MIN,
+      .maximum = INT8_MAX};
   m3net_convolve(&layer, input, output, patch);
-  return output[index] == output[4 + index] ? output[index] : INT8_MAX + 1;
+  return pixels == 1 || output[index] == output[4 + index] ? output[index] : INT8_MAX + 1;
 }
 
 /// Moves some bytes; the first one behind them must stay.
@@ -517,7 +521,8 @@ static void check_helium(void) {
   COMPARE("vector_reduce", scale_rows, row[1] > 0 ? row[3] : reduce_vector(row, i % 4), row[3]);
   COMPARE("vector_narrow", narrow_rows, finish_vector(row, 1, i % 4), limited(row[6]));
   COMPARE("vector_wide", wide_rows, finish_vector(row, 0, i % 4), limited(row[6]));
-  COMPARE("pair", narrow_rows, finish_pair(row, i % 4), m3net_saturate(row[6]));
+  COMPARE("pair", narrow_rows, finish_vectors(row, 2, i % 4), m3net_saturate(row[6]));
+  COMPARE("single", narrow_rows, finish_vectors(row, 1, i % 8), m3net_saturate(row[6]));
   uint32_t wrong = 0;
   for (int32_t count = 0; count <= 40; ++count) {
     wrong += move_bytes(count);

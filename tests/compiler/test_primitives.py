@@ -517,7 +517,15 @@ def skip_without(path: str) -> None:
         pytest.skip(reason)
 
 
-VECTORS = {"vector_divide", "vector_reduce", "vector_narrow", "vector_wide", "move_bytes", "pair"}
+VECTORS = {
+    "vector_divide",
+    "vector_reduce",
+    "vector_narrow",
+    "vector_wide",
+    "move_bytes",
+    "pair",
+    "single",
+}
 LANES = {"low_lane", "high_lane"}
 TWO_ITEMS = {"lower_sum", "upper_sum", "other_lower_sum", "other_upper_sum"}
 LINES = {"line", "longer_line", "window"}
@@ -566,6 +574,7 @@ _SATURATED = "(int8_t)m3net_saturate(m3net_requantize_narrow(sums.{}, channel"
 _NARROW = "channel->multiplier, channel->offset) + (sum >> 31)) >>\n         channel->right"
 _REDUCED = "(product + ((product >> 31) & factor.sign) + factor.half) >> factor.shift"
 _SELECTED = "layer->narrow && layer->full && count >= 4) {\n    output[0]"
+_SIGNS = '{0}]\\n\\t"\n      "{1}.s32 q2, q0, #31'
 _LOGISTIC = "(place >= 0 ? positive + half : (1 << 25) - positive + half - 1) >> 10"
 _TANH = "(place >= 0 ? positive - one + half : one - positive + half - 1) >> 8"
 
@@ -788,6 +797,32 @@ CHANGES = (
             ("q0, #24", "q0, #23"),
         )
         for sums in ("q0", "q1")
+    ),
+    Change(HC, "layer->full == 2 ?", "layer->full ?", "pair", HELIUM),
+    *(
+        Change(HC, old, new, "single", HELIUM)
+        for old, new in (
+            ('  ", q4', '  ", q7'),
+            ('"vqrdmulh.s32 " sums', '"vqdmulh.s32 " sums'),
+            ('  ", #31', '  ", #1'),
+            ('  ", q6', '  ", q7'),
+            ('"vqshl.s32 " sums', '"vshl.s32 " sums'),
+            ('  ", #24', '  ", #23'),
+        )
+    ),
+    *(
+        Change(E, old, new, "add", HELIUM)
+        for old, new in (
+            ("scaled_offset * (1 << M3NET_SUM_BITS)),", "scaled_offset),"),
+            (_SIGNS.format("[multiplier", "vshr"), _SIGNS.format("[multiplier", "vrshr")),
+            ('vrshl.s32 q0, %[shift]', 'vshl.s32 q0, %[shift]'),
+            ("vmla.s32 q0, q1", "vmla.s32 q0, q0"),
+            ("vadd.i32 q0, q0, %q[constant]", "vorr q0, q0, q0"),
+            (_SIGNS.format("[last_multiplier", "vshr"), _SIGNS.format("[last_multiplier", "vrshr")),
+            ("vadd.i32 q0, q0, %q[offset]", "vorr q0, q0, q0"),
+            ("vqshl.s32 q0, %[left]", "vshl.s32 q0, %[left]"),
+            ("wlstp.32", "wlstp.8"),
+        )
     ),
     Change(C, "ssat \" doubled \", #8,", "mov \" doubled \",", "pixels", DSP[:2]),
     Change(C, "asr \" x \", \" x", "lsr \" x \", \" x", "pixels", DSP[:2]),
