@@ -386,7 +386,7 @@ void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* inpu
                               int32_t* scratch);
 
 /// As above, of a layer without `lines`: a function of its own where the other one computes lines.
-#if M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
+#if M3NET_ENGINE_DSP || M3NET_ENGINE_HELIUM
 void m3net_convolve_depthwise_pixels(const m3net_convolution* layer, const int8_t* input,
                                      int8_t* output, int32_t* scratch);
 #else
@@ -398,7 +398,7 @@ void m3net_convolve_depthwise_pixels(const m3net_convolution* layer, const int8_
 /// the items of four channels that these pixels read, in 16 bits. Each line must be at least as
 /// long as the dilation; with a dilation there is no stride. A line of the output may overwrite
 /// what its own items have read in the same channel.
-#if M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
+#if M3NET_ENGINE_DSP || M3NET_ENGINE_HELIUM
 void m3net_convolve_depthwise_line(const m3net_convolution* layer, const int8_t* input,
                                    int8_t* output, int32_t* scratch);
 #else

@@ -140,6 +140,17 @@ M3NET_SEPARATE void convolve_large(const m3net_convolution* layer, const window_
   }
 }
 
+/// Whether the output's zero point is -128. A negative product then gives -128, however halves are
+/// rounded: no step takes it from its sign. Channels with a multiplier of zero have products of 0.
+static inline int32_t is_above(const m3net_convolution* layer) {
+  const m3net_channel* channel = layer->channels;
+  const m3net_channel* last = channel + layer->output.channels - 1;
+  while (channel < last && channel->multiplier == 0) {
+    ++channel;
+  }
+  return channel->multiplier == 0 || channel->offset >> channel->right == INT8_MIN;
+}
+
 /// Channels whose columns are copied at once.
 #define CHANNELS_AT_ONCE 16
 #define COLUMN_BYTES (4 * CHANNELS_AT_ONCE)
@@ -383,19 +394,246 @@ M3NET_SEPARATE void convolve_pixels(const m3net_convolution* layer, const int8_t
   m3net_for_each_pixel(&layer->output, window, output, convolve_window, &parts);
 }
 
-void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* input, int8_t* output,
-                              int32_t* scratch) {
+/// Fills a pixel of zero points behind the places of a window; returns it.
+static int8_t* fill_outside(const m3net_convolution* layer, int32_t* scratch) {
   const int32_t taps = layer->window.rows * layer->window.columns;
   int8_t* outside = (int8_t*)(scratch + ((taps + WORDS_AT_ONCE - 1) & -WORDS_AT_ONCE));
   m3net_fill_bytes(outside, layer->padding, (layer->input.channels + 3) & ~3);
+  return outside;
+}
+
+void m3net_convolve_depthwise_pixels(const m3net_convolution* layer, const int8_t* input,
+                                     int8_t* output, int32_t* scratch) {
+  const int8_t* outside = fill_outside(layer, scratch);
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
-    if (layer->lines) {
-      convolve_lines(layer, input, output, outside);
-    } else {
-      convolve_pixels(layer, input, output, scratch, outside);
-    }
+    convolve_pixels(layer, input, output, scratch, outside);
     input += layer->input.batch_step;
     output += layer->output.batch_step;
+  }
+}
+
+void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* input, int8_t* output,
+                              int32_t* scratch) {
+  if (!layer->lines) {
+    m3net_convolve_depthwise_pixels(layer, input, output, scratch);
+    return;
+  }
+  const int8_t* outside = fill_outside(layer, scratch);
+  for (int32_t batch = 0; batch < layer->batches; ++batch) {
+    convolve_lines(layer, input, output, outside);
+    input += layer->input.batch_step;
+    output += layer->output.batch_step;
+  }
+}
+
+/// Pixels of a line whose items of a channel make up a word.
+#define PIXELS_AT_ONCE 4
+/// Such words of a channel. The last one has items that only weights of zero multiply.
+#define LINE_WORDS 10
+#define LINE_PIXELS (PIXELS_AT_ONCE * (LINE_WORDS - 1))
+/// Outputs that are computed at once; the vector of the last ones begins with the fourth-last word.
+#define LINE_OUTPUTS (PIXELS_AT_ONCE * (LINE_WORDS - 3))
+/// The longest window, so that four outputs read one vector.
+#define LINE_TAPS (M3NET_VECTOR_BYTES - PIXELS_AT_ONCE + 1)
+
+/// A line of an image; for windows with a dilation every so many of its pixels.
+typedef struct {
+  const int8_t* from;
+  int8_t* to;
+  int32_t inputs, outputs;    ///< Pixels.
+  int32_t step, output_step;  ///< Bytes from a pixel to the next one.
+  int32_t before;             ///< Pixels by which the first window begins before the line.
+} image_line;
+
+/// Transposes four pixels or more of up to 16 channels: a word of each channel, and so on.
+static inline int8_t* transpose_pixels(const int8_t* a, int32_t step, int32_t channels,
+                                       int32_t count, int8_t* words) {
+  const int8_t *b, *c, *d;
+  __asm__ volatile(
+      "vctp.8 %[channels]\n\t"
+      "dls lr, %[count]\n\t"
+      "1:\n\t"
+      "add %[b], %[a], %[step]\n\t"
+      "add %[c], %[b], %[step]\n\t"
+      "add %[d], %[c], %[step]\n\t"
+      "vpstttt\n\t"
+      "vldrbt.8 q0, [%[a]]\n\t"
+      "vldrbt.8 q1, [%[b]]\n\t"
+      "vldrbt.8 q2, [%[c]]\n\t"
+      "vldrbt.8 q3, [%[d]]\n\t"
+      "vst40.8 {q0, q1, q2, q3}, [%[words]]\n\t"
+      "vst41.8 {q0, q1, q2, q3}, [%[words]]\n\t"
+      "vst42.8 {q0, q1, q2, q3}, [%[words]]\n\t"
+      "vst43.8 {q0, q1, q2, q3}, [%[words]]!\n\t"
+      "add %[a], %[d], %[step]\n\t"
+      "le lr, 1b\n\t"
+      : [a] "+&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d), [words] "+&r"(words)
+      : [channels] "r"(channels), [count] "r"(count), [step] "r"(step)
+      : "q0", "q1", "q2", "q3", "lr", "cc", "memory");
+  return words;
+}
+
+/// Transposes up to 16 channels of a line from a pixel on, which may lie outside the image.
+static inline void transpose(const image_line* line, const int8_t* from, int32_t pixel,
+                             int32_t padding, int32_t channels, int8_t* words, int32_t count) {
+  int8_t* edge = words + (LINE_WORDS - 1) * COLUMN_BYTES;
+  const mve_pred16_t present = vctp8q((uint32_t)channels);
+  while (count > 0) {
+    const int32_t inside = (line->inputs - pixel) / PIXELS_AT_ONCE;
+    int32_t now = 1;
+    if (pixel >= 0 && inside > 0) {
+      now = inside < count ? inside : count;
+      words = transpose_pixels(from + pixel * line->step, line->step, channels, now, words);
+    } else {
+      for (int32_t i = 0; i < PIXELS_AT_ONCE; ++i) {
+        const int32_t place = pixel + i;
+        int8x16_t items = vdupq_n_s8((int8_t)padding);
+        if (place >= 0 && place < line->inputs) {
+          items = vldrbq_z_s8(from + place * line->step, present);
+        }
+        vstrbq_s8(edge + i * CHANNELS_AT_ONCE, items);
+      }
+      words = transpose_pixels(edge, CHANNELS_AT_ONCE, channels, 1, words);
+    }
+    pixel += PIXELS_AT_ONCE * now;
+    count -= now;
+  }
+}
+
+/// Assembly that computes four outputs of a channel from one vector of its items, with weights that
+/// lie one item further on for each output, up to their product or behind it.
+#define M3NET_LINE_PRODUCT               \
+  "vldrw.u32 q0, [%q[places], #64]!\n\t" \
+  "vmladav.s8 %[a], q0, %q[first]\n\t"   \
+  "vmladav.s8 %[b], q0, %q[second]\n\t"  \
+  "vmladav.s8 %[c], q0, %q[third]\n\t"   \
+  "vmladav.s8 %[d], q0, %q[fourth]\n\t"  \
+  "vmov q0[2], q0[0], %[a], %[c]\n\t"    \
+  "vmov q0[3], q0[1], %[b], %[d]\n\t"    \
+  "vadd.i32 q0, q0, %[bias]\n\t"
+#define M3NET_LINE_SCALE_ABOVE "vqrdmlash.s32 q0, %q[factor], %[offset]\n\t"
+#define M3NET_LINE_SCALE                   \
+  "vqrdmulh.s32 q0, q0, %[multiplier]\n\t" \
+  "vshr.s32 %q[factor], q0, #31\n\t"       \
+  "vadd.i32 q0, q0, %q[factor]\n\t"        \
+  "vadd.i32 q0, q0, %[offset]\n\t"
+#define M3NET_LINE_SHIFT      \
+  "vqshl.s32 q0, %[left]\n\t" \
+  "vshr.s32 q0, q0, #24\n\t"
+
+/// Assembly that computes a channel of a line, four outputs at a time and the rest.
+#define M3NET_LINE(scale)                                \
+  "wls lr, %[a], 2f\n\t"                                 \
+  "1:\n\t" M3NET_LINE_PRODUCT scale M3NET_LINE_SHIFT     \
+  "vstrb.32 q0, [%[output], %q[steps]]\n\t"              \
+  "add %[output], %[output], %[output_step]\n\t"         \
+  "le lr, 1b\n\t"                                        \
+  "2:\n\t"                                               \
+  "cmp %[rest], #0\n\t"                                  \
+  "beq 3f\n\t" M3NET_LINE_PRODUCT scale M3NET_LINE_SHIFT \
+  "vctp.32 %[rest]\n\t"                                  \
+  "vpst\n\t"                                             \
+  "vstrbt.32 q0, [%[output], %q[steps]]\n\t"             \
+  "3:\n\t"
+
+/// Computes outputs of up to 16 channels from the words of the pixels that they read.
+static inline void convolve_words(const m3net_convolution* layer, int32_t first_channel,
+                                  int32_t last_channel, const int8_t* words, int32_t count,
+                                  int32_t output_step, int8_t* output, int32_t above) {
+  const int32_t taps = layer->window.rows * layer->window.columns;
+  const uint32x4_t steps = vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)output_step);
+  const uint8x16_t places = vidupq_n_u8(0, 4);
+  const mve_pred16_t present = vctp8q((uint32_t)taps);
+  int8_t weights[M3NET_VECTOR_BYTES + PIXELS_AT_ONCE] = {0};  // behind three zeros
+  uint32x4_t vectors = vaddq_n_u32(vmulq_n_u32(vidupq_n_u32(0, 1), COLUMN_BYTES),
+                                   (uint32_t)(uintptr_t)words - COLUMN_BYTES);
+  for (int32_t c = first_channel; c < last_channel; ++c) {
+    const m3net_tap* tap = layer->taps + (c >> 2) * (4 * ((taps + 1) & ~1)) + (c & 3);
+    const int8x16_t first = vldrbq_gather_offset_z_s8(tap, places, present);
+    vstrbq_s8(weights + 3, first);
+    const int8x16_t second = vldrbq_s8(weights + 2), third = vldrbq_s8(weights + 1);
+    const int8x16_t fourth = vldrbq_s8(weights);
+    const m3net_channel* channel = layer->channels + c;
+    int32x4_t factor = vdupq_n_s32(channel->multiplier);
+    uint32x4_t vector = vectors;
+    int8_t* target = output + c;
+    // Its register then becomes a sum.
+    int32_t a = count / PIXELS_AT_ONCE, b, d, e;
+#define M3NET_LINE_OPERANDS                                                                       \
+  : [output] "+&r"(target), [places] "+&w"(vector), [factor] "+&w"(factor), [a] "+&Te"(a),       \
+    [b] "=&Te"(b), [c] "=&Te"(d), [d] "=&Te"(e)                                                  \
+  : [first] "w"(first), [second] "w"(second), [third] "w"(third), [fourth] "w"(fourth),          \
+    [steps] "w"(steps), [output_step] "r"(PIXELS_AT_ONCE * output_step),                         \
+    [rest] "r"(count % PIXELS_AT_ONCE), [bias] "r"(channel->bias), [offset] "r"(channel->offset), \
+    [left] "r"(channel->left), [multiplier] "r"(channel->multiplier)                             \
+  : "q0", "lr", "cc", "memory"
+    if (above) {
+      __asm__ volatile(M3NET_LINE(M3NET_LINE_SCALE_ABOVE) M3NET_LINE_OPERANDS);
+    } else {
+      __asm__ volatile(M3NET_LINE(M3NET_LINE_SCALE) M3NET_LINE_OPERANDS);
+    }
+    vectors = vaddq_n_u32(vectors, 4);
+  }
+}
+
+/// Computes a line, up to 16 channels of some outputs at a time.
+M3NET_SEPARATE void convolve_line_of_taps(const m3net_convolution* layer, const image_line* line) {
+  int32_t memory[LINE_WORDS * COLUMN_BYTES / 4];
+  int8_t* words = (int8_t*)memory;
+  const int32_t taps = layer->window.rows * layer->window.columns;
+  const int32_t fitting = (LINE_PIXELS + 1 - taps) & -PIXELS_AT_ONCE;
+  const int32_t most = fitting < LINE_OUTPUTS ? fitting : LINE_OUTPUTS;
+  const int32_t channels = layer->output.channels, above = is_above(layer);
+  for (int32_t first = 0; first < channels; first += CHANNELS_AT_ONCE) {
+    const int32_t left = channels - first;
+    const int32_t end = left < CHANNELS_AT_ONCE ? channels : first + CHANNELS_AT_ONCE;
+    for (int32_t done = 0; done < line->outputs; done += most) {
+      const int32_t rest = line->outputs - done;
+      const int32_t count = rest < most ? rest : most;
+      transpose(line, line->from + first, done - line->before, layer->padding, left, words,
+                (count + taps + PIXELS_AT_ONCE - 2) / PIXELS_AT_ONCE);
+      convolve_words(layer, first, end, words, count, line->output_step,
+                     line->to + done * line->output_step, above);
+    }
+  }
+}
+
+void m3net_convolve_depthwise_line(const m3net_convolution* layer, const int8_t* input,
+                                   int8_t* output, int32_t* scratch) {
+  const m3net_image *from = &layer->input, *to = &layer->output;
+  const m3net_window* window = &layer->window;
+  const int32_t by_rows = window->columns == 1;
+  const int32_t stride = by_rows ? window->row_stride : window->column_stride;
+  if (stride > 1 || window->rows * window->columns > LINE_TAPS) {
+    m3net_convolve_depthwise_pixels(layer, input, output, scratch);
+    return;
+  }
+  const direction rows = {from->rows, to->rows, from->row_step, to->row_step, window->top};
+  const direction columns = {from->columns, to->columns, from->column_step, to->column_step,
+                             window->left};
+  const direction along = by_rows ? rows : columns, across = by_rows ? columns : rows;
+  const int32_t dilation = by_rows ? window->row_dilation : window->column_dilation;
+  const int32_t across_stride = by_rows ? window->column_stride : window->row_stride;
+  for (int32_t batch = 0; batch < layer->batches; ++batch) {
+    for (int32_t index = 0; index < across.outputs; ++index) {
+      // With a dilation, every so many outputs share no input with the others.
+      for (int32_t phase = 0; phase < dilation && phase < along.outputs; ++phase) {
+        const int32_t start = phase - along.before;
+        const int32_t before = start < 0 ? (-start + dilation - 1) / dilation : 0;
+        const int32_t pixel = start + before * dilation;  // the first one inside the image
+        const image_line line = {
+            input + (index * across_stride - across.before) * across.step + pixel * along.step,
+            output + index * across.output_step + phase * along.output_step,
+            (along.inputs - pixel + dilation - 1) / dilation,
+            (along.outputs - phase + dilation - 1) / dilation,
+            dilation * along.step,
+            dilation * along.output_step,
+            before};
+        convolve_line_of_taps(layer, &line);
+      }
+    }
+    input += from->batch_step;
+    output += to->batch_step;
   }
 }
 
