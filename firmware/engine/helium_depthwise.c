@@ -140,9 +140,9 @@ M3NET_SEPARATE void convolve_large(const m3net_convolution* layer, const window_
   }
 }
 
-/// Whether the output's zero point is -128. A negative product then gives -128, however halves are
-/// rounded: no step takes it from its sign. Channels with a multiplier of zero have products of 0.
-static inline int32_t is_above(const m3net_convolution* layer) {
+/// Whether the output's zero point is -128. Each negative product then gives -128, however halves
+/// are rounded: its sign does not matter. A multiplier of zero has no negative products.
+static int32_t zero_is_least(const m3net_convolution* layer) {
   const m3net_channel* channel = layer->channels;
   const m3net_channel* last = channel + layer->output.channels - 1;
   while (channel < last && channel->multiplier == 0) {
@@ -500,100 +500,162 @@ static inline void transpose(const image_line* line, const int8_t* from, int32_t
   }
 }
 
+/// Up to 16 channels of some outputs of a line, as the kernel reads them.
+typedef struct {
+  int8_t weights[20];  ///< Of a channel, between three zeros and others.
+  const m3net_tap* tap;
+  const m3net_channel* channel;
+  const m3net_channel* group_end;  ///< Of up to four channels.
+  int8_t* output;
+  int32_t step;  ///< Bytes from an output to the fourth one after it.
+  int32_t fours, rest;
+  int32_t output_back, address_back;  ///< Bytes from the last outputs to the next channel's.
+  int32_t taps;
+  const m3net_channel* end;
+  int32_t next_group;     ///< Bytes from the end of four channels' first weights.
+  uint8_t places[16];     ///< Of the weights of a channel.
+  uint32_t steps[4];      ///< Bytes to each of four outputs.
+  uint32_t addresses[4];  ///< Of the words of the first vector, less a word of each channel.
+} line_part;
+
 /// Assembly that computes four outputs of a channel from one vector of its items, with weights that
-/// lie one item further on for each output, up to their product or behind it.
-#define M3NET_LINE_PRODUCT               \
-  "vldrw.u32 q0, [%q[places], #64]!\n\t" \
-  "vmladav.s8 %[a], q0, %q[first]\n\t"   \
-  "vmladav.s8 %[b], q0, %q[second]\n\t"  \
-  "vmladav.s8 %[c], q0, %q[third]\n\t"   \
-  "vmladav.s8 %[d], q0, %q[fourth]\n\t"  \
-  "vmov q0[2], q0[0], %[a], %[c]\n\t"    \
-  "vmov q0[3], q0[1], %[b], %[d]\n\t"    \
-  "vadd.i32 q0, q0, %[bias]\n\t"
-#define M3NET_LINE_SCALE_ABOVE "vqrdmlash.s32 q0, %q[factor], %[offset]\n\t"
-#define M3NET_LINE_SCALE                   \
-  "vqrdmulh.s32 q0, q0, %[multiplier]\n\t" \
-  "vshr.s32 %q[factor], q0, #31\n\t"       \
-  "vadd.i32 q0, q0, %q[factor]\n\t"        \
-  "vadd.i32 q0, q0, %[offset]\n\t"
-#define M3NET_LINE_SHIFT      \
-  "vqshl.s32 q0, %[left]\n\t" \
+/// lie one item further on for each output.
+#define M3NET_LINE_OUTPUTS(scale) \
+  "vldrw.u32 q0, [q3, #64]!\n\t"  \
+  "vmladav.s8 r0, q0, q4\n\t"     \
+  "vmladav.s8 r2, q0, q5\n\t"     \
+  "vmladav.s8 r4, q0, q6\n\t"     \
+  "vmladav.s8 r6, q0, q7\n\t"     \
+  "vmov q0[2], q0[0], r0, r4\n\t" \
+  "vmov q0[3], q0[1], r2, r6\n\t" \
+  "vadd.i32 q0, q0, r8\n\t" scale
+/// The sign of a sum lowers its product, which rounds halves away from zero.
+#define M3NET_LINE_SCALE        \
+  "vshr.s32 q2, q0, #31\n\t"    \
+  "vadd.i32 q2, q2, r10\n\t"    \
+  "vqrdmlah.s32 q2, q0, r9\n\t" \
+  "vqshl.s32 q2, r11\n\t"       \
+  "vshr.s32 q0, q2, #24\n\t"
+/// As above if `zero_is_least`, with the multiplier in a vector.
+#define M3NET_LINE_DOUBLE "vdup.32 q2, r9\n\t"
+#define M3NET_LINE_SCALE_SHORT    \
+  "vqrdmlash.s32 q0, q2, r10\n\t" \
+  "vqshl.s32 q0, r11\n\t"         \
   "vshr.s32 q0, q0, #24\n\t"
 
-/// Assembly that computes a channel of a line, four outputs at a time and the rest.
-#define M3NET_LINE(scale)                                \
-  "wls lr, %[a], 2f\n\t"                                 \
-  "1:\n\t" M3NET_LINE_PRODUCT scale M3NET_LINE_SHIFT     \
-  "vstrb.32 q0, [%[output], %q[steps]]\n\t"              \
-  "add %[output], %[output], %[output_step]\n\t"         \
-  "le lr, 1b\n\t"                                        \
-  "2:\n\t"                                               \
-  "cmp %[rest], #0\n\t"                                  \
-  "beq 3f\n\t" M3NET_LINE_PRODUCT scale M3NET_LINE_SHIFT \
-  "vctp.32 %[rest]\n\t"                                  \
-  "vpst\n\t"                                             \
-  "vstrbt.32 q0, [%[output], %q[steps]]\n\t"             \
-  "3:\n\t"
+/// Assembly that computes all channels.
+#define M3NET_LINE(prepare, scale) \
+  "ldr r0, [r1, #56]\n\t"                   \
+  "ldr r3, [r1, #24]\n\t"                   \
+  "ldrd r5, r12, [r1, #32]\n\t"             \
+  "vldrw.32 q1, [r1, #84]\n\t"              \
+  "vldrw.32 q3, [r1, #100]\n\t"             \
+  "vctp.8 r0\n\t"                           \
+  "1:\n\t"                                  \
+  "ldr r0, [r1, #20]\n\t"                   \
+  "vldrb.8 q0, [r1, #68]\n\t"               \
+  "vpst\n\t"                                \
+  "vldrbt.8 q4, [r0, q0]\n\t"               \
+  "adds r0, #1\n\t"                         \
+  "str r0, [r1, #20]\n\t"                   \
+  "vstrb.8 q4, [r1, #3]\n\t"                \
+  "vldrb.8 q5, [r1, #2]\n\t"                \
+  "vldrb.8 q6, [r1, #1]\n\t"                \
+  "vldrb.8 q7, [r1]\n\t"                    \
+  "ldrd r8, r9, [r3], #8\n\t"               \
+  "ldrd r10, r11, [r3], #8\n\t" prepare     \
+  "ldr r0, [r1, #40]\n\t"                   \
+  "wls lr, r0, 3f\n\t"                      \
+  "2:\n\t" M3NET_LINE_OUTPUTS(scale)        \
+  "vstrb.32 q0, [r5, q1]\n\t"               \
+  "add r5, r5, r12\n\t"                     \
+  "le lr, 2b\n\t"                           \
+  "3:\n\t"                                  \
+  "ldr r0, [r1, #44]\n\t"                   \
+  "cbz r0, 4f\n\t"                          \
+  "vctp.32 r0\n\t" M3NET_LINE_OUTPUTS(scale) \
+  "vpst\n\t"                                \
+  "vstrbt.32 q0, [r5, q1]\n\t"              \
+  "ldr r0, [r1, #56]\n\t"                   \
+  "vctp.8 r0\n\t"                           \
+  "4:\n\t"                                  \
+  "ldrd r0, r2, [r1, #48]\n\t"              \
+  "ldr r4, [r1, #28]\n\t"                   \
+  "add r5, r5, r0\n\t"                      \
+  "vadd.i32 q3, q3, r2\n\t"                 \
+  "cmp r3, r4\n\t"                          \
+  "bne 1b\n\t"                              \
+  "ldrd r0, r2, [r1, #60]\n\t"              \
+  "cmp r3, r0\n\t"                          \
+  "beq 5f\n\t"                              \
+  "adds r4, #64\n\t"                        \
+  "cmp r4, r0\n\t"                          \
+  "it hi\n\t"                               \
+  "movhi r4, r0\n\t"                        \
+  "ldr r0, [r1, #20]\n\t"                   \
+  "str r4, [r1, #28]\n\t"                   \
+  "add r0, r0, r2\n\t"                      \
+  "str r0, [r1, #20]\n\t"                   \
+  "b 1b\n\t"                                \
+  "5:\n\t"
 
-/// Computes outputs of up to 16 channels from the words of the pixels that they read.
-static inline void convolve_words(const m3net_convolution* layer, int32_t first_channel,
-                                  int32_t last_channel, const int8_t* words, int32_t count,
-                                  int32_t output_step, int8_t* output, int32_t above) {
-  const int32_t taps = layer->window.rows * layer->window.columns;
-  const uint32x4_t steps = vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)output_step);
-  const uint8x16_t places = vidupq_n_u8(0, 4);
-  const mve_pred16_t present = vctp8q((uint32_t)taps);
-  int8_t weights[M3NET_VECTOR_BYTES + PIXELS_AT_ONCE] = {0};  // behind three zeros
-  uint32x4_t vectors = vaddq_n_u32(vmulq_n_u32(vidupq_n_u32(0, 1), COLUMN_BYTES),
-                                   (uint32_t)(uintptr_t)words - COLUMN_BYTES);
-  for (int32_t c = first_channel; c < last_channel; ++c) {
-    const m3net_tap* tap = layer->taps + (c >> 2) * (4 * ((taps + 1) & ~1)) + (c & 3);
-    const int8x16_t first = vldrbq_gather_offset_z_s8(tap, places, present);
-    vstrbq_s8(weights + 3, first);
-    const int8x16_t second = vldrbq_s8(weights + 2), third = vldrbq_s8(weights + 1);
-    const int8x16_t fourth = vldrbq_s8(weights);
-    const m3net_channel* channel = layer->channels + c;
-    int32x4_t factor = vdupq_n_s32(channel->multiplier);
-    uint32x4_t vector = vectors;
-    int8_t* target = output + c;
-    // Its register then becomes a sum.
-    int32_t a = count / PIXELS_AT_ONCE, b, d, e;
-#define M3NET_LINE_OPERANDS                                                                       \
-  : [output] "+&r"(target), [places] "+&w"(vector), [factor] "+&w"(factor), [a] "+&Te"(a),       \
-    [b] "=&Te"(b), [c] "=&Te"(d), [d] "=&Te"(e)                                                  \
-  : [first] "w"(first), [second] "w"(second), [third] "w"(third), [fourth] "w"(fourth),          \
-    [steps] "w"(steps), [output_step] "r"(PIXELS_AT_ONCE * output_step),                         \
-    [rest] "r"(count % PIXELS_AT_ONCE), [bias] "r"(channel->bias), [offset] "r"(channel->offset), \
-    [left] "r"(channel->left), [multiplier] "r"(channel->multiplier)                             \
-  : "q0", "lr", "cc", "memory"
-    if (above) {
-      __asm__ volatile(M3NET_LINE(M3NET_LINE_SCALE_ABOVE) M3NET_LINE_OPERANDS);
-    } else {
-      __asm__ volatile(M3NET_LINE(M3NET_LINE_SCALE) M3NET_LINE_OPERANDS);
-    }
-    vectors = vaddq_n_u32(vectors, 4);
+#define M3NET_LINE_REGISTERS                                                                   \
+  "r0", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", "q0", "q1", "q2", \
+      "q3", "q4", "q5", "q6", "q7", "cc", "memory"
+
+/// Computes the channels of a part.
+static inline void convolve_part(line_part* part, int32_t is_short) {
+  register line_part* place __asm__("r1") = part;
+  if (is_short) {
+    __asm__ volatile(M3NET_LINE(M3NET_LINE_DOUBLE, M3NET_LINE_SCALE_SHORT)
+                     :
+                     : "r"(place)
+                     : M3NET_LINE_REGISTERS);
+  } else {
+    __asm__ volatile(M3NET_LINE("", M3NET_LINE_SCALE) : : "r"(place) : M3NET_LINE_REGISTERS);
   }
 }
 
-/// Computes a line, up to 16 channels of some outputs at a time.
-M3NET_SEPARATE void convolve_line_of_taps(const m3net_convolution* layer, const image_line* line) {
+/// Computes a line, some outputs of up to 16 channels at a time.
+M3NET_SEPARATE void convolve_taps(const m3net_convolution* layer, const image_line* line) {
   int32_t memory[LINE_WORDS * COLUMN_BYTES / 4];
   int8_t* words = (int8_t*)memory;
-  const int32_t taps = layer->window.rows * layer->window.columns;
-  const int32_t fitting = (LINE_PIXELS + 1 - taps) & -PIXELS_AT_ONCE;
+  const uint32_t taps = (uint32_t)(layer->window.rows * layer->window.columns);
+  const int32_t fitting = (int32_t)((LINE_PIXELS + 1 - taps) & -(uint32_t)PIXELS_AT_ONCE);
   const int32_t most = fitting < LINE_OUTPUTS ? fitting : LINE_OUTPUTS;
-  const int32_t channels = layer->output.channels, above = is_above(layer);
-  for (int32_t first = 0; first < channels; first += CHANNELS_AT_ONCE) {
-    const int32_t left = channels - first;
-    const int32_t end = left < CHANNELS_AT_ONCE ? channels : first + CHANNELS_AT_ONCE;
-    for (int32_t done = 0; done < line->outputs; done += most) {
-      const int32_t rest = line->outputs - done;
-      const int32_t count = rest < most ? rest : most;
-      transpose(line, line->from + first, done - line->before, layer->padding, left, words,
-                (count + taps + PIXELS_AT_ONCE - 2) / PIXELS_AT_ONCE);
-      convolve_words(layer, first, end, words, count, line->output_step,
-                     line->to + done * line->output_step, above);
+  const int32_t channels = layer->output.channels, is_short = zero_is_least(layer);
+  const int32_t group_weights = 4 * (int32_t)((taps + 1) & ~1u);
+  line_part part;
+  vstrbq_s8(part.weights, vdupq_n_s8(0));
+  vstrbq_s8(part.weights + sizeof(part.weights) - M3NET_VECTOR_BYTES, vdupq_n_s8(0));
+  part.step = PIXELS_AT_ONCE * line->output_step;
+  part.taps = (int32_t)taps;
+  part.next_group = group_weights - 4;
+  vstrbq_u8(part.places, vidupq_n_u8(0, 4));
+  vstrwq_u32(part.steps, vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)line->output_step));
+  const uint32x4_t addresses = vaddq_n_u32(vmulq_n_u32(vidupq_n_u32(0, 1), COLUMN_BYTES),
+                                           (uint32_t)(uintptr_t)words - COLUMN_BYTES);
+  vstrwq_u32(part.addresses, addresses);
+  for (int32_t done = 0; done < line->outputs; done += most) {
+    const int32_t left = line->outputs - done;
+    const uint32_t count = (uint32_t)(left < most ? left : most);
+    const int32_t vectors = (int32_t)((count + PIXELS_AT_ONCE - 1) / PIXELS_AT_ONCE);
+    part.fours = (int32_t)(count / PIXELS_AT_ONCE);
+    part.rest = (int32_t)(count % PIXELS_AT_ONCE);
+    part.output_back = 1 - part.fours * part.step;
+    part.address_back = 4 - vectors * COLUMN_BYTES;
+    part.output = line->to + done * line->output_step;
+    part.tap = layer->taps;
+    for (int32_t first = 0; first < channels; first += CHANNELS_AT_ONCE) {
+      const int32_t rest = channels - first;
+      transpose(line, line->from + first, done - line->before, layer->padding, rest, words,
+                (int32_t)((count + taps + PIXELS_AT_ONCE - 2) / PIXELS_AT_ONCE));
+      part.channel = layer->channels + first;
+      part.group_end = part.channel + (rest < 4 ? rest : 4);
+      part.end = part.channel + (rest < CHANNELS_AT_ONCE ? rest : CHANNELS_AT_ONCE);
+      convolve_part(&part, is_short);
+      part.tap += part.next_group;
+      part.output += CHANNELS_AT_ONCE;
     }
   }
 }
@@ -629,7 +691,7 @@ void m3net_convolve_depthwise_line(const m3net_convolution* layer, const int8_t*
             dilation * along.step,
             dilation * along.output_step,
             before};
-        convolve_line_of_taps(layer, &line);
+        convolve_taps(layer, &line);
       }
     }
     input += from->batch_step;
