@@ -154,8 +154,10 @@ static int32_t zero_is_least(const m3net_convolution* layer) {
 /// Channels whose columns are copied at once.
 #define CHANNELS_AT_ONCE 16
 #define COLUMN_BYTES (4 * CHANNELS_AT_ONCE)
-/// Columns that are copied at once. The vector of the last window holds one more than it reads.
+/// Columns that are copied at once, and outputs that they suffice for, with a stride of two fewer.
 #define COLUMNS_AT_ONCE 9
+#define LINE_SUMS 6
+#define LINE_SUMS_WIDE 4
 /// Weights of a channel, the last of which is zero.
 #define WINDOW_TAPS 10
 
@@ -166,26 +168,42 @@ typedef struct {
   int32_t before;  ///< Pixels by which the first window begins before the image.
 } direction;
 
-/// How the words of four columns become a vector of a channel.
+/// Places of a channel's weights among four channels' ones, for a vector of four columns: of an
+/// output whose window begins with the first one, and with the second one.
 typedef struct {
-  uint8_t weights[16];  ///< Places among the weights of four channels.
-  int32_t columns[4];   ///< Where the columns begin.
+  uint8_t first[16], second[16];
 } column_order;
+
+/// Up to 16 channels of some outputs of a line, as the kernel reads them. A channel has six sums,
+/// or four with a stride of two.
+typedef struct {
+  column_order order;
+  uint32_t addresses[4];      ///< Of four columns, less a word.
+  uint32_t sum_addresses[4];  ///< Of four channels' sums, less a word.
+  const m3net_tap* taps;
+  const m3net_channel* channels;
+  int8_t* output;
+  int32_t output_step;
+  int32_t count;
+  int32_t is_short;  ///< Whether `zero_is_least`.
+  const m3net_channel* end;
+  int32_t* first_sum;
+  int8_t columns[COLUMNS_AT_ONCE * COLUMN_BYTES];
+  int32_t sums[4 * LINE_SUMS];  ///< The vector of the last columns may end in them.
+} window_part;
 
 /// A line of outputs, each of which reads three columns of three items. Lines and columns may also
 /// be columns and rows of the image.
 typedef struct {
   const m3net_convolution* layer;
   direction along;
-  const column_order* order;
-  const int8_t* outside;   ///< A pixel of zero points.
   const int8_t* items[3];  ///< Of the first column inside the image.
   int32_t steps[3];        ///< To the next column; 0 outside the image.
 } window_line;
 
 /// Copies columns of up to 16 channels: a word for each channel, three items and any fourth byte.
-static inline int8_t* copy_columns(const window_line* line, int32_t column, int32_t count,
-                                   int32_t channel, int32_t channels, int8_t* words) {
+static inline void copy_columns(const window_line* line, int32_t column, int32_t count,
+                                int32_t channel, int32_t channels, int8_t* words) {
   const int8_t* a = line->items[0] + column * line->steps[0] + channel;
   const int8_t* b = line->items[1] + column * line->steps[1] + channel;
   const int8_t* c = line->items[2] + column * line->steps[2] + channel;
@@ -210,114 +228,145 @@ static inline int8_t* copy_columns(const window_line* line, int32_t column, int3
       : [channels] "r"(channels), [count] "r"(count), [a_step] "r"(line->steps[0]),
         [b_step] "r"(line->steps[1]), [c_step] "r"(line->steps[2])
       : "q0", "q1", "q2", "q3", "lr", "cc", "memory");
-  return words;
 }
 
-/// Writes a column of zero points.
-static inline int8_t* copy_outside(const window_line* line, int8_t* words) {
-  return m3net_fill_bytes(words, line->layer->padding, COLUMN_BYTES);
-}
+/// Assembly that sums six outputs of a channel; a vector has the columns of two.
+#define M3NET_WINDOW_SUMS(next)  \
+  "vldrb.8 q4, [r3, q6]\n\t"     \
+  "vldrb.8 q5, [r3, q7]\n\t"     \
+  "add r3, r3, #" next           \
+  "\n\t"                         \
+  "vldrw.u32 q0, [q3, #4]!\n\t"  \
+  "vmladav.s8 r0, q0, q4\n\t"    \
+  "vmladav.s8 r2, q0, q5\n\t"    \
+  "vldrw.u32 q0, [q3, #128]\n\t" \
+  "vmladav.s8 r4, q0, q4\n\t"    \
+  "vmladav.s8 r6, q0, q5\n\t"    \
+  "vldrw.u32 q0, [q3, #256]\n\t" \
+  "vmladav.s8 r8, q0, q4\n\t"    \
+  "vmladav.s8 r10, q0, q5\n\t"   \
+  "stm r5!, {r0, r2, r4, r6, r8, r10}\n\t"
 
-/// Copies the columns that some outputs read.
-static inline void copy_windows(const window_line* line, int32_t column, int32_t count,
-                                int32_t channel, int8_t* words) {
-  const int32_t channels = line->layer->output.channels - channel;
-  if (column < 0) {
-    words = copy_outside(line, words);
-    ++column;
-    --count;
+/// As above with a stride of two: four outputs, a vector for each.
+#define M3NET_WINDOW_SUMS_WIDE(next) \
+  "vldrb.8 q4, [r3, q6]\n\t"         \
+  "add r3, r3, #" next               \
+  "\n\t"                             \
+  "vldrw.u32 q0, [q3, #4]!\n\t"      \
+  "vmladav.s8 r0, q0, q4\n\t"        \
+  "vldrw.u32 q0, [q3, #128]\n\t"     \
+  "vmladav.s8 r2, q0, q4\n\t"        \
+  "vldrw.u32 q0, [q3, #256]\n\t"     \
+  "vmladav.s8 r4, q0, q4\n\t"        \
+  "vldrw.u32 q0, [q3, #384]\n\t"     \
+  "vmladav.s8 r6, q0, q4\n\t"        \
+  "stm r5!, {r0, r2, r4, r6}\n\t"
+
+/// Assembly that adds the biases of four channels to their sums of an output.
+#define M3NET_WINDOW_BIAS       \
+  "vldrw.u32 q0, [q1, #4]!\n\t" \
+  "vadd.i32 q0, q0, q4\n\t"
+
+/// Assembly that writes an output of four channels.
+#define M3NET_WINDOW_OUTPUT  \
+  "vadd.i32 q0, q0, q6\n\t"  \
+  "vqshl.s32 q0, q0, q7\n\t" \
+  "vshr.s32 q0, q0, #24\n\t" \
+  "vstrb.32 q0, [r0]\n\t"    \
+  "add r0, r0, r12\n\t"
+
+/// Assembly that computes four channels at a time: first their sums, then their outputs.
+#define M3NET_WINDOWS(sums) \
+  "ldrd r3, r9, [r1, #64]\n\t"                                         \
+  "ldrd r11, r12, [r1, #72]\n\t"                                       \
+  "vldrw.32 q3, [r1, #32]\n\t"                                         \
+  "1:\n\t"                                                             \
+  "ldr r5, [r1, #92]\n\t"                                              \
+  "vldrb.8 q6, [r1]\n\t"                                               \
+  "vldrb.8 q7, [r1, #16]\n\t" sums("1") sums("1") sums("1") sums("37") \
+  "vldrw.32 q1, [r1, #48]\n\t"                                         \
+  "vld40.32 {q4, q5, q6, q7}, [r9]\n\t"                                \
+  "vld41.32 {q4, q5, q6, q7}, [r9]\n\t"                                \
+  "vld42.32 {q4, q5, q6, q7}, [r9]\n\t"                                \
+  "vld43.32 {q4, q5, q6, q7}, [r9]!\n\t"                               \
+  "ldrd r2, r4, [r1, #80]\n\t"                                         \
+  "mov r0, r11\n\t"                                                    \
+  "add r11, r11, #4\n\t"                                               \
+  "dls lr, r2\n\t"                                                     \
+  "cbnz r4, 3f\n\t"                                                    \
+  "2:\n\t" M3NET_WINDOW_BIAS                                           \
+  "vqrdmulh.s32 q0, q0, q5\n\t"                                        \
+  "vshr.s32 q2, q0, #31\n\t"                                           \
+  "vadd.i32 q0, q0, q2\n\t" M3NET_WINDOW_OUTPUT                        \
+  "le lr, 2b\n\t"                                                      \
+  "b 4f\n\t"                                                           \
+  "3:\n\t" M3NET_WINDOW_BIAS                                           \
+  "vqrdmulh.s32 q0, q0, q5\n\t" M3NET_WINDOW_OUTPUT                    \
+  "le lr, 3b\n\t"                                                      \
+  "4:\n\t"                                                             \
+  "ldr r2, [r1, #88]\n\t"                                              \
+  "cmp r9, r2\n\t"                                                     \
+  "bne 1b\n\t"                                                         \
+  "strd r3, r9, [r1, #64]\n\t"                                         \
+  "str r11, [r1, #72]\n\t"
+
+#define M3NET_PART_REGISTERS                                                                   \
+  "r0", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", "q0", "q1", "q2", \
+      "q3", "q4", "q5", "q6", "q7", "cc", "memory"
+
+/// Computes some outputs from the words of the columns that they read.
+static inline void convolve_columns(window_part* part, int32_t stride) {
+  register window_part* place __asm__("r1") = part;
+  if (stride == 1) {
+    __asm__ volatile(M3NET_WINDOWS(M3NET_WINDOW_SUMS) : : "r"(place) : M3NET_PART_REGISTERS);
+  } else {
+    __asm__ volatile(M3NET_WINDOWS(M3NET_WINDOW_SUMS_WIDE) : : "r"(place) : M3NET_PART_REGISTERS);
   }
-  const int32_t inside = line->along.inputs - column;
-  words = copy_columns(line, column, count <= inside ? count : inside, channel, channels, words);
-  if (count > inside) {
-    copy_outside(line, words);
-  }
 }
 
-/// Computes four channels of some outputs from the words of the columns that they read.
-static inline void convolve_columns(const window_line* line, const int8_t* words,
-                                    const m3net_tap* taps, const m3net_channel* channels,
-                                    int32_t count, int8_t* output) {
-  int32_t constants[12];  // biases, offsets and shifts of the channels
-  // The registers of what is needed before the loop become sums. The left shift, the lowest byte of
-  // a word, moves an output of the whole range to the highest byte, where it saturates.
-  const m3net_channel* a = channels;
-  const column_order* b = line->order;
-  const int8_t* c = words;
-  int32_t d = count;
-  __asm__ volatile(
-      "vld40.32 {q1, q2, q3, q4}, [%[a]]\n\t"
-      "vld41.32 {q1, q2, q3, q4}, [%[a]]\n\t"
-      "vld42.32 {q1, q2, q3, q4}, [%[a]]\n\t"
-      "vld43.32 {q1, q2, q3, q4}, [%[a]]\n\t"
-      "vstrw.32 q1, [%[constants]]\n\t"
-      "vstrw.32 q3, [%[constants], #16]\n\t"
-      "vstrw.32 q4, [%[constants], #32]\n\t"
-      "vldrb.8 q3, [%[b]]\n\t"
-      "vldrb.8 q4, [%[taps], q3]\n\t"
-      "add %[taps], %[taps], #1\n\t"
-      "vldrb.8 q5, [%[taps], q3]\n\t"
-      "add %[taps], %[taps], #1\n\t"
-      "vldrb.8 q6, [%[taps], q3]\n\t"
-      "add %[taps], %[taps], #1\n\t"
-      "vldrb.8 q7, [%[taps], q3]\n\t"
-      "vldrw.32 q3, [%[b], #16]\n\t"
-      "vadd.i32 q3, q3, %[c]\n\t"
-      "dls lr, %[d]\n\t"
-      "1:\n\t"
-      "vldrw.32 q0, [q3]\n\t"
-      "vmladav.s8 %[a], q0, q4\n\t"
-      "vldrw.32 q1, [q3, #4]\n\t"
-      "vmladav.s8 %[b], q1, q5\n\t"
-      "vldrw.32 q0, [q3, #8]\n\t"
-      "vmladav.s8 %[c], q0, q6\n\t"
-      "vldrw.32 q1, [q3, #12]\n\t"
-      "vmladav.s8 %[d], q1, q7\n\t"
-      "vadd.i32 q3, q3, %[step]\n\t"
-      "vldrw.32 q1, [%[constants]]\n\t"
-      "vmov q0[2], q0[0], %[a], %[c]\n\t"
-      "vmov q0[3], q0[1], %[b], %[d]\n\t"
-      "vadd.i32 q0, q0, q1\n\t"
-      "vqrdmulh.s32 q0, q0, q2\n\t"
-      "vshr.s32 q1, q0, #31\n\t"
-      "vadd.i32 q0, q0, q1\n\t"
-      "vldrw.32 q1, [%[constants], #16]\n\t"
-      "vadd.i32 q0, q0, q1\n\t"
-      "vldrw.32 q1, [%[constants], #32]\n\t"
-      "vqshl.s32 q0, q0, q1\n\t"
-      "vshr.s32 q0, q0, #24\n\t"
-      "vstrb.32 q0, [%[output]]\n\t"
-      "add %[output], %[output], %[output_step]\n\t"
-      "le lr, 1b\n\t"
-      : [taps] "+&r"(taps), [output] "+&r"(output), [a] "+&Te"(a), [b] "+&Te"(b), [c] "+&Te"(c),
-        [d] "+&Te"(d)
-      : [constants] "r"(constants), [step] "r"(line->layer->window.row_stride * COLUMN_BYTES),
-        [output_step] "r"(line->along.output_step)
-      : "q0", "q1", "q2", "q3", "q4", "q5", "q6", "q7", "lr", "cc", "memory");
-}
-
-/// Computes a line, up to 16 channels of some outputs at a time.
-M3NET_SEPARATE void convolve_line(const window_line* line, int8_t* output) {
+/// Computes a line, some outputs of up to 16 channels at a time.
+static inline void convolve_line(const window_line* line, window_part* part, int8_t* output) {
   const m3net_convolution* layer = line->layer;
-  const int32_t stride = layer->window.row_stride;
-  const int32_t channels = layer->output.channels, outputs = line->along.outputs;
-  const int32_t most = (COLUMNS_AT_ONCE - 4) / stride + 1;
-  int32_t columns[(COLUMNS_AT_ONCE * COLUMN_BYTES) / 4];
-  int8_t* words = (int8_t*)columns;
-  for (int32_t channel = 0; channel < channels; channel += CHANNELS_AT_ONCE) {
-    const int32_t left = channels - channel;
-    const int32_t end = channel + (left < CHANNELS_AT_ONCE ? left : CHANNELS_AT_ONCE);
-    for (int32_t first = 0; first < outputs; first += most) {
-      const int32_t count = outputs - first < most ? outputs - first : most;
-      copy_windows(line, first * stride - line->along.before, (count - 1) * stride + 3, channel,
-                   words);
-      int8_t* pixel = output + first * line->along.output_step;
-      for (int32_t c = channel; c < end; c += 4) {
-        convolve_columns(line, words + 4 * (c - channel), layer->taps + WINDOW_TAPS * c,
-                         layer->channels + c, count, pixel + c);
-      }
+  const int32_t stride = layer->window.row_stride, outputs = line->along.outputs;
+  const int32_t most = stride == 1 ? LINE_SUMS : LINE_SUMS_WIDE;
+  for (int32_t first = 0; first < outputs; first += most) {
+    const int32_t left = outputs - first;
+    part->count = left < most ? left : most;
+    part->taps = layer->taps;
+    part->channels = layer->channels;
+    part->output = output + first * line->along.output_step;
+    int32_t column = first * stride - line->along.before;
+    int32_t count = (part->count - 1) * stride + 3;
+    int8_t* words = part->columns;
+    if (column < 0) {
+      words = m3net_fill_bytes(words, layer->padding, COLUMN_BYTES);
+      ++column;
+      --count;
+    }
+    const int32_t inside = line->along.inputs - column;
+    if (count > inside) {
+      count = inside;
+      m3net_fill_bytes(words + count * COLUMN_BYTES, layer->padding, COLUMN_BYTES);
+    }
+    for (int32_t rest = layer->output.channels; rest > 0; rest -= CHANNELS_AT_ONCE) {
+      copy_columns(line, column, count, layer->output.channels - rest, rest, words);
+      part->end = part->channels + (rest < CHANNELS_AT_ONCE ? rest : CHANNELS_AT_ONCE);
+      convolve_columns(part, stride);
     }
   }
+}
+
+/// Fills a pixel of zero points behind the places of a window; returns it.
+static int8_t* fill_outside(const m3net_convolution* layer, int32_t* scratch) {
+  const int32_t taps = layer->window.rows * layer->window.columns;
+  int8_t* outside = (int8_t*)(scratch + ((taps + WORDS_AT_ONCE - 1) & -WORDS_AT_ONCE));
+  m3net_fill_bytes(outside, layer->padding, (layer->input.channels + 3) & ~3);
+  return outside;
+}
+
+/// Four addresses, the first of which is some bytes before a given one.
+static inline uint32x4_t addresses_of(const void* first, uint32_t step, uint32_t before) {
+  return vaddq_n_u32(vmulq_n_u32(vidupq_n_u32(0, 1), step), (uint32_t)(uintptr_t)first - before);
 }
 
 /// Computes an image line by line. Where the compiler allows this, an output overwrites no item
@@ -327,9 +376,9 @@ M3NET_SEPARATE void convolve_lines(const m3net_convolution* layer, const int8_t*
   // The tenth weight is zero.
   static const column_order orders[2] = {
       {{0, 12, 24, 36, 4, 16, 28, 36, 8, 20, 32, 36, 36, 36, 36, 36},
-       {0, COLUMN_BYTES, 2 * COLUMN_BYTES, 3 * COLUMN_BYTES}},
+       {36, 36, 36, 36, 0, 12, 24, 36, 4, 16, 28, 36, 8, 20, 32, 36}},
       {{0, 4, 8, 36, 12, 16, 20, 36, 24, 28, 32, 36, 36, 36, 36, 36},
-       {0, COLUMN_BYTES, 2 * COLUMN_BYTES, 3 * COLUMN_BYTES}},
+       {36, 36, 36, 36, 0, 4, 8, 36, 12, 16, 20, 36, 24, 28, 32, 36}},
   };
   const m3net_image *from = &layer->input, *to = &layer->output;
   const m3net_window* window = &layer->window;
@@ -338,8 +387,15 @@ M3NET_SEPARATE void convolve_lines(const m3net_convolution* layer, const int8_t*
                              window->left};
   const int32_t by_rows = layer->lines == M3NET_ALONG_ROWS;
   const direction across = by_rows ? columns : rows;
-  window_line line = {.layer = layer, .along = by_rows ? rows : columns, .outside = outside};
-  line.order = orders + by_rows;
+  window_line line = {.layer = layer, .along = by_rows ? rows : columns};
+  const uint32_t sums = window->row_stride == 1 ? LINE_SUMS : LINE_SUMS_WIDE;
+  window_part part;
+  part.order = orders[by_rows];
+  part.is_short = zero_is_least(layer);
+  part.output_step = line.along.output_step;
+  part.first_sum = part.sums;
+  vstrwq_u32(part.addresses, addresses_of(part.columns, COLUMN_BYTES, 4));
+  vstrwq_u32(part.sum_addresses, addresses_of(part.sums, 4 * sums, 4));
   for (int32_t index = 0; index < across.outputs; ++index) {
     for (int32_t i = 0; i < 3; ++i) {
       const int32_t place = index * window->row_stride - across.before + i;
@@ -347,7 +403,7 @@ M3NET_SEPARATE void convolve_lines(const m3net_convolution* layer, const int8_t*
       line.items[i] = inside ? input + place * across.step : outside;
       line.steps[i] = inside ? line.along.step : 0;
     }
-    convolve_line(&line, output + index * across.output_step);
+    convolve_line(&line, &part, output + index * across.output_step);
   }
 }
 
@@ -392,14 +448,6 @@ M3NET_SEPARATE void convolve_pixels(const m3net_convolution* layer, const int8_t
       .last_words = last_words,
   };
   m3net_for_each_pixel(&layer->output, window, output, convolve_window, &parts);
-}
-
-/// Fills a pixel of zero points behind the places of a window; returns it.
-static int8_t* fill_outside(const m3net_convolution* layer, int32_t* scratch) {
-  const int32_t taps = layer->window.rows * layer->window.columns;
-  int8_t* outside = (int8_t*)(scratch + ((taps + WORDS_AT_ONCE - 1) & -WORDS_AT_ONCE));
-  m3net_fill_bytes(outside, layer->padding, (layer->input.channels + 3) & ~3);
-  return outside;
 }
 
 void m3net_convolve_depthwise_pixels(const m3net_convolution* layer, const int8_t* input,
@@ -599,10 +647,6 @@ typedef struct {
   "b 1b\n\t"                                \
   "5:\n\t"
 
-#define M3NET_LINE_REGISTERS                                                                   \
-  "r0", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", "q0", "q1", "q2", \
-      "q3", "q4", "q5", "q6", "q7", "cc", "memory"
-
 /// Computes the channels of a part.
 static inline void convolve_part(line_part* part, int32_t is_short) {
   register line_part* place __asm__("r1") = part;
@@ -610,9 +654,9 @@ static inline void convolve_part(line_part* part, int32_t is_short) {
     __asm__ volatile(M3NET_LINE(M3NET_LINE_DOUBLE, M3NET_LINE_SCALE_SHORT)
                      :
                      : "r"(place)
-                     : M3NET_LINE_REGISTERS);
+                     : M3NET_PART_REGISTERS);
   } else {
-    __asm__ volatile(M3NET_LINE("", M3NET_LINE_SCALE) : : "r"(place) : M3NET_LINE_REGISTERS);
+    __asm__ volatile(M3NET_LINE("", M3NET_LINE_SCALE) : : "r"(place) : M3NET_PART_REGISTERS);
   }
 }
 
@@ -632,10 +676,8 @@ M3NET_SEPARATE void convolve_taps(const m3net_convolution* layer, const image_li
   part.taps = (int32_t)taps;
   part.next_group = group_weights - 4;
   vstrbq_u8(part.places, vidupq_n_u8(0, 4));
-  vstrwq_u32(part.steps, vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)line->output_step));
-  const uint32x4_t addresses = vaddq_n_u32(vmulq_n_u32(vidupq_n_u32(0, 1), COLUMN_BYTES),
-                                           (uint32_t)(uintptr_t)words - COLUMN_BYTES);
-  vstrwq_u32(part.addresses, addresses);
+  vstrwq_u32(part.steps, addresses_of(0, (uint32_t)line->output_step, 0));
+  vstrwq_u32(part.addresses, addresses_of(words, COLUMN_BYTES, COLUMN_BYTES));
   for (int32_t done = 0; done < line->outputs; done += most) {
     const int32_t left = line->outputs - done;
     const uint32_t count = (uint32_t)(left < most ? left : most);
