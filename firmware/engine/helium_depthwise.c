@@ -174,61 +174,30 @@ typedef struct {
   uint8_t first[16], second[16];
 } column_order;
 
-/// Up to 16 channels of some outputs of a line, as the kernel reads them. A channel has six sums,
-/// or four with a stride of two.
+/// Some outputs of a line, as the kernel reads them. Each of them reads three columns of three
+/// items; lines and columns may also be columns and rows of the image. A channel has six sums, or
+/// four with a stride of two.
 typedef struct {
-  column_order order;
-  uint32_t addresses[4];      ///< Of four columns, less a word.
+  const int8_t* items[3];     ///< Of the first column inside the image.
+  int32_t steps[3];           ///< To the next column; 0 outside the image.
+  int32_t channel, left;      ///< The first one of up to 16, and how many there are from it on.
+  int8_t* words;              ///< Of the first column inside the image.
+  int32_t inside;             ///< Columns inside the image.
+  uint32_t addresses[4];      ///< Of four columns' words, less a word.
   uint32_t sum_addresses[4];  ///< Of four channels' sums, less a word.
+  column_order order;
   const m3net_tap* taps;
   const m3net_channel* channels;
   int8_t* output;
   int32_t output_step;
-  int32_t count;
-  int32_t is_short;  ///< Whether `zero_is_least`.
-  const m3net_channel* end;
+  int32_t entry;             ///< Of the code that writes as many outputs.
+  const m3net_channel* end;  ///< Of up to 16 channels.
   int32_t* first_sum;
-  int8_t columns[COLUMNS_AT_ONCE * COLUMN_BYTES];
+  int32_t outputs;
+  int32_t is_short;                                ///< Whether `zero_is_least`.
+  int8_t columns[COLUMNS_AT_ONCE * COLUMN_BYTES];  ///< Three items, and any fourth byte.
   int32_t sums[4 * LINE_SUMS];  ///< The vector of the last columns may end in them.
 } window_part;
-
-/// A line of outputs, each of which reads three columns of three items. Lines and columns may also
-/// be columns and rows of the image.
-typedef struct {
-  const m3net_convolution* layer;
-  direction along;
-  const int8_t* items[3];  ///< Of the first column inside the image.
-  int32_t steps[3];        ///< To the next column; 0 outside the image.
-} window_line;
-
-/// Copies columns of up to 16 channels: a word for each channel, three items and any fourth byte.
-static inline void copy_columns(const window_line* line, int32_t column, int32_t count,
-                                int32_t channel, int32_t channels, int8_t* words) {
-  const int8_t* a = line->items[0] + column * line->steps[0] + channel;
-  const int8_t* b = line->items[1] + column * line->steps[1] + channel;
-  const int8_t* c = line->items[2] + column * line->steps[2] + channel;
-  __asm__ volatile(
-      "vctp.8 %[channels]\n\t"
-      "wls lr, %[count], 2f\n\t"
-      "1:\n\t"
-      "vpsttt\n\t"
-      "vldrbt.8 q0, [%[a]]\n\t"
-      "vldrbt.8 q1, [%[b]]\n\t"
-      "vldrbt.8 q2, [%[c]]\n\t"
-      "vst40.8 {q0, q1, q2, q3}, [%[words]]\n\t"
-      "vst41.8 {q0, q1, q2, q3}, [%[words]]\n\t"
-      "vst42.8 {q0, q1, q2, q3}, [%[words]]\n\t"
-      "vst43.8 {q0, q1, q2, q3}, [%[words]]!\n\t"
-      "add %[a], %[a], %[a_step]\n\t"
-      "add %[b], %[b], %[b_step]\n\t"
-      "add %[c], %[c], %[c_step]\n\t"
-      "le lr, 1b\n\t"
-      "2:\n\t"
-      : [a] "+&r"(a), [b] "+&r"(b), [c] "+&r"(c), [words] "+&r"(words)
-      : [channels] "r"(channels), [count] "r"(count), [a_step] "r"(line->steps[0]),
-        [b_step] "r"(line->steps[1]), [c_step] "r"(line->steps[2])
-      : "q0", "q1", "q2", "q3", "lr", "cc", "memory");
-}
 
 /// Assembly that sums six outputs of a channel; a vector has the columns of two.
 #define M3NET_WINDOW_SUMS(next)  \
@@ -262,59 +231,92 @@ static inline void copy_columns(const window_line* line, int32_t column, int32_t
   "vmladav.s8 r6, q0, q4\n\t"        \
   "stm r5!, {r0, r2, r4, r6}\n\t"
 
-/// Assembly that adds the biases of four channels to their sums of an output.
-#define M3NET_WINDOW_BIAS       \
-  "vldrw.u32 q0, [q1, #4]!\n\t" \
-  "vadd.i32 q0, q0, q4\n\t"
+/// Assembly that writes six outputs of four channels, of which the code's entry may leave out some.
+#define M3NET_WINDOW_OUTPUTS(sign)   \
+  ".rept 6\n\t"                      \
+  "vldrw.u32 q0, [q1, #4]!\n\t"      \
+  "vadd.i32 q0, q0, q4\n\t"          \
+  "vqrdmulh.s32 q0, q0, q5\n\t" sign \
+  "vadd.i32 q0, q0, q6\n\t"          \
+  "vqshl.s32 q0, q0, q7\n\t"         \
+  "vshr.s32 q0, q0, #24\n\t"         \
+  "vstrb.32 q0, [r0]\n\t"            \
+  "add.w r0, r0, r12\n\t"            \
+  ".endr\n\t"
 
-/// Assembly that writes an output of four channels.
-#define M3NET_WINDOW_OUTPUT  \
-  "vadd.i32 q0, q0, q6\n\t"  \
-  "vqshl.s32 q0, q0, q7\n\t" \
-  "vshr.s32 q0, q0, #24\n\t" \
-  "vstrb.32 q0, [r0]\n\t"    \
-  "add r0, r0, r12\n\t"
-
-/// Assembly that computes four channels at a time: first their sums, then their outputs.
+/// Assembly that copies the columns of up to 16 channels, and computes four channels at a time:
+/// first their sums, then their outputs.
 #define M3NET_WINDOWS(sums) \
-  "ldrd r3, r9, [r1, #64]\n\t"                                         \
-  "ldrd r11, r12, [r1, #72]\n\t"                                       \
-  "vldrw.32 q3, [r1, #32]\n\t"                                         \
+  "ldrd r3, r9, [r1, #104]\n\t"                                        \
+  "ldrd r11, r12, [r1, #112]\n\t"                                      \
+  "ldrd r2, r4, [r1, #132]\n\t"                                        \
+  "adr.w r0, 7f\n\t"                                                   \
+  "sub r0, r0, r2, lsl #5\n\t"                                         \
+  "cbnz r4, 1f\n\t"                                                    \
+  "adr.w r0, 6f\n\t"                                                   \
+  "sub r0, r0, r2, lsl #5\n\t"                                         \
+  "sub r0, r0, r2, lsl #3\n\t"                                         \
   "1:\n\t"                                                             \
-  "ldr r5, [r1, #92]\n\t"                                              \
-  "vldrb.8 q6, [r1]\n\t"                                               \
-  "vldrb.8 q7, [r1, #16]\n\t" sums("1") sums("1") sums("1") sums("37") \
-  "vldrw.32 q1, [r1, #48]\n\t"                                         \
+  "orr r0, r0, #1\n\t"                                                 \
+  "str r0, [r1, #120]\n\t"                                             \
+  "2:\n\t"                                                             \
+  "ldm r1, {r0, r2, r4, r6, r8, r10}\n\t"                              \
+  "ldrd lr, r5, [r1, #24]\n\t"                                         \
+  "add r0, r0, lr\n\t"                                                 \
+  "add r2, r2, lr\n\t"                                                 \
+  "add r4, r4, lr\n\t"                                                 \
+  "vctp.8 r5\n\t"                                                      \
+  "cmp r5, #16\n\t"                                                    \
+  "it gt\n\t"                                                          \
+  "movgt r5, #16\n\t"                                                  \
+  "add r5, r9, r5, lsl #4\n\t"                                         \
+  "str r5, [r1, #124]\n\t"                                             \
+  "ldrd r5, lr, [r1, #32]\n\t"                                         \
+  "wls lr, lr, 4f\n\t"                                                 \
+  "3:\n\t"                                                             \
+  "vpsttt\n\t"                                                         \
+  "vldrbt.8 q0, [r0]\n\t"                                              \
+  "vldrbt.8 q1, [r2]\n\t"                                              \
+  "vldrbt.8 q2, [r4]\n\t"                                              \
+  "vst40.8 {q0, q1, q2, q3}, [r5]\n\t"                                 \
+  "vst41.8 {q0, q1, q2, q3}, [r5]\n\t"                                 \
+  "vst42.8 {q0, q1, q2, q3}, [r5]\n\t"                                 \
+  "vst43.8 {q0, q1, q2, q3}, [r5]!\n\t"                                \
+  "add r0, r0, r6\n\t"                                                 \
+  "add r2, r2, r8\n\t"                                                 \
+  "add r4, r4, r10\n\t"                                                \
+  "le lr, 3b\n\t"                                                      \
+  "4:\n\t"                                                             \
+  "vldrw.32 q3, [r1, #40]\n\t"                                         \
+  "5:\n\t"                                                             \
+  "ldr r5, [r1, #128]\n\t"                                             \
+  "vldrb.8 q6, [r1, #72]\n\t"                                          \
+  "vldrb.8 q7, [r1, #88]\n\t" sums("1") sums("1") sums("1") sums("37") \
+  "vldrw.32 q1, [r1, #56]\n\t"                                         \
   "vld40.32 {q4, q5, q6, q7}, [r9]\n\t"                                \
   "vld41.32 {q4, q5, q6, q7}, [r9]\n\t"                                \
   "vld42.32 {q4, q5, q6, q7}, [r9]\n\t"                                \
   "vld43.32 {q4, q5, q6, q7}, [r9]!\n\t"                               \
-  "ldrd r2, r4, [r1, #80]\n\t"                                         \
   "mov r0, r11\n\t"                                                    \
   "add r11, r11, #4\n\t"                                               \
-  "dls lr, r2\n\t"                                                     \
-  "cbnz r4, 3f\n\t"                                                    \
-  "2:\n\t" M3NET_WINDOW_BIAS                                           \
-  "vqrdmulh.s32 q0, q0, q5\n\t"                                        \
-  "vshr.s32 q2, q0, #31\n\t"                                           \
-  "vadd.i32 q0, q0, q2\n\t" M3NET_WINDOW_OUTPUT                        \
-  "le lr, 2b\n\t"                                                      \
-  "b 4f\n\t"                                                           \
-  "3:\n\t" M3NET_WINDOW_BIAS                                           \
-  "vqrdmulh.s32 q0, q0, q5\n\t" M3NET_WINDOW_OUTPUT                    \
-  "le lr, 3b\n\t"                                                      \
-  "4:\n\t"                                                             \
-  "ldr r2, [r1, #88]\n\t"                                              \
+  "ldr pc, [r1, #120]\n\t" M3NET_WINDOW_OUTPUTS("vshr.s32 q2, q0, #31\n\tvadd.i32 q0, q0, q2\n\t") \
+  "6:\n\t"                                                             \
+  "b 7f\n\t" M3NET_WINDOW_OUTPUTS("")                                  \
+  "7:\n\t"                                                             \
+  "ldr r2, [r1, #124]\n\t"                                             \
   "cmp r9, r2\n\t"                                                     \
-  "bne 1b\n\t"                                                         \
-  "strd r3, r9, [r1, #64]\n\t"                                         \
-  "str r11, [r1, #72]\n\t"
+  "bne 5b\n\t"                                                         \
+  "ldrd r0, r2, [r1, #24]\n\t"                                         \
+  "add r0, r0, #16\n\t"                                                \
+  "subs r2, r2, #16\n\t"                                               \
+  "strd r0, r2, [r1, #24]\n\t"                                         \
+  "bgt 2b\n\t"
 
 #define M3NET_PART_REGISTERS                                                                   \
   "r0", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", "q0", "q1", "q2", \
       "q3", "q4", "q5", "q6", "q7", "cc", "memory"
 
-/// Computes some outputs from the words of the columns that they read.
+/// Computes some outputs.
 static inline void convolve_columns(window_part* part, int32_t stride) {
   register window_part* place __asm__("r1") = part;
   if (stride == 1) {
@@ -324,35 +326,36 @@ static inline void convolve_columns(window_part* part, int32_t stride) {
   }
 }
 
-/// Computes a line, some outputs of up to 16 channels at a time.
-static inline void convolve_line(const window_line* line, window_part* part, int8_t* output) {
-  const m3net_convolution* layer = line->layer;
-  const int32_t stride = layer->window.row_stride, outputs = line->along.outputs;
+/// Computes a line, some outputs at a time. The items are those of the line's first column.
+static inline void convolve_line(const m3net_convolution* layer, const direction* along,
+                                 const int8_t* const* items, window_part* part, int8_t* output) {
+  const int32_t stride = layer->window.row_stride;
   const int32_t most = stride == 1 ? LINE_SUMS : LINE_SUMS_WIDE;
-  for (int32_t first = 0; first < outputs; first += most) {
-    const int32_t left = outputs - first;
-    part->count = left < most ? left : most;
-    part->taps = layer->taps;
-    part->channels = layer->channels;
-    part->output = output + first * line->along.output_step;
-    int32_t column = first * stride - line->along.before;
-    int32_t count = (part->count - 1) * stride + 3;
-    int8_t* words = part->columns;
-    if (column < 0) {
-      words = m3net_fill_bytes(words, layer->padding, COLUMN_BYTES);
-      ++column;
+  int32_t column = -along->before;
+  for (int32_t left = along->outputs; left > 0; left -= most, column += most * stride) {
+    part->outputs = left < most ? left : most;
+    part->channel = 0;
+    part->left = layer->output.channels;
+    part->output = output;
+    part->words = part->columns;
+    int32_t first = column;
+    int32_t count = (part->outputs - 1) * stride + 3;
+    if (first < 0) {
+      part->words = m3net_fill_bytes(part->columns, layer->padding, COLUMN_BYTES);
+      ++first;
       --count;
     }
-    const int32_t inside = line->along.inputs - column;
+    const int32_t inside = along->inputs - first;
     if (count > inside) {
       count = inside;
-      m3net_fill_bytes(words + count * COLUMN_BYTES, layer->padding, COLUMN_BYTES);
+      m3net_fill_bytes(part->words + count * COLUMN_BYTES, layer->padding, COLUMN_BYTES);
     }
-    for (int32_t rest = layer->output.channels; rest > 0; rest -= CHANNELS_AT_ONCE) {
-      copy_columns(line, column, count, layer->output.channels - rest, rest, words);
-      part->end = part->channels + (rest < CHANNELS_AT_ONCE ? rest : CHANNELS_AT_ONCE);
-      convolve_columns(part, stride);
+    part->inside = count;
+    for (int32_t i = 0; i < 3; ++i) {
+      part->items[i] = items[i] + first * part->steps[i];
     }
+    convolve_columns(part, stride);
+    output += most * along->output_step;
   }
 }
 
@@ -372,7 +375,7 @@ static inline uint32x4_t addresses_of(const void* first, uint32_t step, uint32_t
 /// Computes an image line by line. Where the compiler allows this, an output overwrites no item
 /// that another channel or a later line reads.
 M3NET_SEPARATE void convolve_lines(const m3net_convolution* layer, const int8_t* input,
-                                   int8_t* output, const int8_t* outside) {
+                                   int8_t* output, int32_t* scratch) {
   // The tenth weight is zero.
   static const column_order orders[2] = {
       {{0, 12, 24, 36, 4, 16, 28, 36, 8, 20, 32, 36, 36, 36, 36, 36},
@@ -386,24 +389,32 @@ M3NET_SEPARATE void convolve_lines(const m3net_convolution* layer, const int8_t*
   const direction columns = {from->columns, to->columns, from->column_step, to->column_step,
                              window->left};
   const int32_t by_rows = layer->lines == M3NET_ALONG_ROWS;
-  const direction across = by_rows ? columns : rows;
-  window_line line = {.layer = layer, .along = by_rows ? rows : columns};
+  const direction along = by_rows ? rows : columns, across = by_rows ? columns : rows;
   const uint32_t sums = window->row_stride == 1 ? LINE_SUMS : LINE_SUMS_WIDE;
+  const int8_t* outside = 0;
   window_part part;
   part.order = orders[by_rows];
-  part.is_short = zero_is_least(layer);
-  part.output_step = line.along.output_step;
+  part.taps = layer->taps;
+  part.channels = layer->channels;
+  part.output_step = along.output_step;
   part.first_sum = part.sums;
+  part.is_short = zero_is_least(layer);
   vstrwq_u32(part.addresses, addresses_of(part.columns, COLUMN_BYTES, 4));
   vstrwq_u32(part.sum_addresses, addresses_of(part.sums, 4 * sums, 4));
   for (int32_t index = 0; index < across.outputs; ++index) {
+    const int8_t* items[3];
     for (int32_t i = 0; i < 3; ++i) {
       const int32_t place = index * window->row_stride - across.before + i;
-      const int32_t inside = place >= 0 && place < across.inputs;
-      line.items[i] = inside ? input + place * across.step : outside;
-      line.steps[i] = inside ? line.along.step : 0;
+      if (place >= 0 && place < across.inputs) {
+        items[i] = input + place * across.step;
+        part.steps[i] = along.step;
+      } else {
+        outside = outside ? outside : fill_outside(layer, scratch);
+        items[i] = outside;
+        part.steps[i] = 0;
+      }
     }
-    convolve_line(&line, &part, output + index * across.output_step);
+    convolve_line(layer, &along, items, &part, output + index * across.output_step);
   }
 }
 
@@ -466,9 +477,8 @@ void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* inpu
     m3net_convolve_depthwise_pixels(layer, input, output, scratch);
     return;
   }
-  const int8_t* outside = fill_outside(layer, scratch);
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
-    convolve_lines(layer, input, output, outside);
+    convolve_lines(layer, input, output, scratch);
     input += layer->input.batch_step;
     output += layer->output.batch_step;
   }
