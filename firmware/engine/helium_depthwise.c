@@ -190,19 +190,20 @@ typedef struct {
   const m3net_channel* channels;
   int8_t* output;
   int32_t output_step;
-  int32_t entry;             ///< Of the code that writes as many outputs.
   const m3net_channel* end;  ///< Of up to 16 channels.
   int32_t* first_sum;
   int32_t outputs;
-  int32_t is_short;                                ///< Whether `zero_is_least`.
+  int32_t is_short;  ///< Whether `zero_is_least`.
+  int32_t stride;
+  int32_t entries[2];  ///< Of the code that sums and that writes as many outputs.
   int8_t columns[COLUMNS_AT_ONCE * COLUMN_BYTES];  ///< Three items, and any fourth byte.
   int32_t sums[4 * LINE_SUMS];  ///< The vector of the last columns may end in them.
 } window_part;
 
 /// Assembly that sums six outputs of a channel; a vector has the columns of two.
 #define M3NET_WINDOW_SUMS(next)  \
-  "vldrb.8 q4, [r3, q6]\n\t"     \
-  "vldrb.8 q5, [r3, q7]\n\t"     \
+  "vldrb.8 q4, [r3, q2]\n\t"     \
+  "vldrb.8 q5, [r3, q6]\n\t"     \
   "add r3, r3, #" next           \
   "\n\t"                         \
   "vldrw.u32 q0, [q3, #4]!\n\t"  \
@@ -218,7 +219,7 @@ typedef struct {
 
 /// As above with a stride of two: four outputs, a vector for each.
 #define M3NET_WINDOW_SUMS_WIDE(next) \
-  "vldrb.8 q4, [r3, q6]\n\t"         \
+  "vldrb.8 q4, [r3, q2]\n\t"         \
   "add r3, r3, #" next               \
   "\n\t"                             \
   "vldrw.u32 q0, [q3, #4]!\n\t"      \
@@ -244,86 +245,97 @@ typedef struct {
   "add.w r0, r0, r12\n\t"            \
   ".endr\n\t"
 
-/// Assembly that copies the columns of up to 16 channels, and computes four channels at a time:
-/// first their sums, then their outputs.
-#define M3NET_WINDOWS(sums) \
-  "ldrd r3, r9, [r1, #104]\n\t"                                        \
-  "ldrd r11, r12, [r1, #112]\n\t"                                      \
-  "ldrd r2, r4, [r1, #132]\n\t"                                        \
-  "adr.w r0, 7f\n\t"                                                   \
-  "sub r0, r0, r2, lsl #5\n\t"                                         \
-  "cbnz r4, 1f\n\t"                                                    \
-  "adr.w r0, 6f\n\t"                                                   \
-  "sub r0, r0, r2, lsl #5\n\t"                                         \
-  "sub r0, r0, r2, lsl #3\n\t"                                         \
-  "1:\n\t"                                                             \
-  "orr r0, r0, #1\n\t"                                                 \
-  "str r0, [r1, #120]\n\t"                                             \
-  "2:\n\t"                                                             \
-  "ldm r1, {r0, r2, r4, r6, r8, r10}\n\t"                              \
-  "ldrd lr, r5, [r1, #24]\n\t"                                         \
-  "add r0, r0, lr\n\t"                                                 \
-  "add r2, r2, lr\n\t"                                                 \
-  "add r4, r4, lr\n\t"                                                 \
-  "vctp.8 r5\n\t"                                                      \
-  "cmp r5, #16\n\t"                                                    \
-  "it gt\n\t"                                                          \
-  "movgt r5, #16\n\t"                                                  \
-  "add r5, r9, r5, lsl #4\n\t"                                         \
-  "str r5, [r1, #124]\n\t"                                             \
-  "ldrd r5, lr, [r1, #32]\n\t"                                         \
-  "wls lr, lr, 4f\n\t"                                                 \
-  "3:\n\t"                                                             \
-  "vpsttt\n\t"                                                         \
-  "vldrbt.8 q0, [r0]\n\t"                                              \
-  "vldrbt.8 q1, [r2]\n\t"                                              \
-  "vldrbt.8 q2, [r4]\n\t"                                              \
-  "vst40.8 {q0, q1, q2, q3}, [r5]\n\t"                                 \
-  "vst41.8 {q0, q1, q2, q3}, [r5]\n\t"                                 \
-  "vst42.8 {q0, q1, q2, q3}, [r5]\n\t"                                 \
-  "vst43.8 {q0, q1, q2, q3}, [r5]!\n\t"                                \
-  "add r0, r0, r6\n\t"                                                 \
-  "add r2, r2, r8\n\t"                                                 \
-  "add r4, r4, r10\n\t"                                                \
-  "le lr, 3b\n\t"                                                      \
-  "4:\n\t"                                                             \
-  "vldrw.32 q3, [r1, #40]\n\t"                                         \
-  "5:\n\t"                                                             \
-  "ldr r5, [r1, #128]\n\t"                                             \
-  "vldrb.8 q6, [r1, #72]\n\t"                                          \
-  "vldrb.8 q7, [r1, #88]\n\t" sums("1") sums("1") sums("1") sums("37") \
-  "vldrw.32 q1, [r1, #56]\n\t"                                         \
-  "vld40.32 {q4, q5, q6, q7}, [r9]\n\t"                                \
-  "vld41.32 {q4, q5, q6, q7}, [r9]\n\t"                                \
-  "vld42.32 {q4, q5, q6, q7}, [r9]\n\t"                                \
-  "vld43.32 {q4, q5, q6, q7}, [r9]!\n\t"                               \
-  "mov r0, r11\n\t"                                                    \
-  "add r11, r11, #4\n\t"                                               \
-  "ldr pc, [r1, #120]\n\t" M3NET_WINDOW_OUTPUTS("vshr.s32 q2, q0, #31\n\tvadd.i32 q0, q0, q2\n\t") \
-  "6:\n\t"                                                             \
-  "b 7f\n\t" M3NET_WINDOW_OUTPUTS("")                                  \
-  "7:\n\t"                                                             \
-  "ldr r2, [r1, #124]\n\t"                                             \
-  "cmp r9, r2\n\t"                                                     \
-  "bne 5b\n\t"                                                         \
-  "ldrd r0, r2, [r1, #24]\n\t"                                         \
-  "add r0, r0, #16\n\t"                                                \
-  "subs r2, r2, #16\n\t"                                               \
-  "strd r0, r2, [r1, #24]\n\t"                                         \
-  "bgt 2b\n\t"
+/// Assembly that takes one off negative products, which rounds halves away from zero.
+#define M3NET_WINDOW_SIGN  \
+  "vpt.s32 lt, q0, zr\n\t" \
+  "vaddt.i32 q0, q0, lr\n\t"
 
 #define M3NET_PART_REGISTERS                                                                   \
   "r0", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", "q0", "q1", "q2", \
       "q3", "q4", "q5", "q6", "q7", "cc", "memory"
 
-/// Computes some outputs.
-static inline void convolve_columns(window_part* part, int32_t stride) {
+/// Computes some outputs: copies the columns of up to 16 channels, then sums four channels and
+/// writes their outputs.
+static inline void convolve_columns(window_part* part) {
   register window_part* place __asm__("r1") = part;
-  if (stride == 1) {
-    __asm__ volatile(M3NET_WINDOWS(M3NET_WINDOW_SUMS) : : "r"(place) : M3NET_PART_REGISTERS);
-  } else {
-    __asm__ volatile(M3NET_WINDOWS(M3NET_WINDOW_SUMS_WIDE) : : "r"(place) : M3NET_PART_REGISTERS);
-  }
+  __asm__ volatile(
+  "ldrd r3, r9, [r1, #104]\n\t"
+  "ldrd r11, r12, [r1, #112]\n\t"
+  "ldr r2, [r1, #128]\n\t"
+  "ldrd r4, r5, [r1, #132]\n\t"
+  "adr.w r0, 10f\n\t"
+  "sub r0, r0, r2, lsl #5\n\t"
+  "cbnz r4, 1f\n\t"
+  "adr.w r0, 9f\n\t"
+  "sub r0, r0, r2, lsl #5\n\t"
+  "sub r0, r0, r2, lsl #3\n\t"
+  "1:\n\t"
+  "adr.w r6, 7f\n\t"
+  "cmp r5, #1\n\t"
+  "it ne\n\t"
+  "adrne.w r6, 6f\n\t"
+  "orr r0, r0, #1\n\t"
+  "orr r6, r6, #1\n\t"
+  "strd r6, r0, [r1, #140]\n\t"
+  "vldrb.8 q2, [r1, #72]\n\t"
+  "2:\n\t"
+  "ldm r1, {r0, r2, r4, r6, r8, r10}\n\t"
+  "ldrd lr, r5, [r1, #24]\n\t"
+  "add r0, r0, lr\n\t"
+  "add r2, r2, lr\n\t"
+  "add r4, r4, lr\n\t"
+  "vctp.8 r5\n\t"
+  "cmp r5, #16\n\t"
+  "it gt\n\t"
+  "movgt r5, #16\n\t"
+  "add r5, r9, r5, lsl #4\n\t"
+  "str r5, [r1, #120]\n\t"
+  "ldrd r5, lr, [r1, #32]\n\t"
+  "wls lr, lr, 4f\n\t"
+  "3:\n\t"
+  "vpsttt\n\t"
+  "vldrbt.8 q4, [r0]\n\t"
+  "vldrbt.8 q5, [r2]\n\t"
+  "vldrbt.8 q6, [r4]\n\t"
+  "vst40.8 {q4, q5, q6, q7}, [r5]\n\t"
+  "vst41.8 {q4, q5, q6, q7}, [r5]\n\t"
+  "vst42.8 {q4, q5, q6, q7}, [r5]\n\t"
+  "vst43.8 {q4, q5, q6, q7}, [r5]!\n\t"
+  "add r0, r0, r6\n\t"
+  "add r2, r2, r8\n\t"
+  "add r4, r4, r10\n\t"
+  "le lr, 3b\n\t"
+  "4:\n\t"
+  "mov lr, #-1\n\t"
+  "vldrw.32 q3, [r1, #40]\n\t"
+  "5:\n\t"
+  "ldr r5, [r1, #124]\n\t"
+  "ldr pc, [r1, #140]\n\t"
+  "6:\n\t" M3NET_WINDOW_SUMS_WIDE("1") M3NET_WINDOW_SUMS_WIDE("1") M3NET_WINDOW_SUMS_WIDE("1") M3NET_WINDOW_SUMS_WIDE("37")
+  "b 8f\n\t"
+  "7:\n\t"
+  "vldrb.8 q6, [r1, #88]\n\t" M3NET_WINDOW_SUMS("1") M3NET_WINDOW_SUMS("1") M3NET_WINDOW_SUMS("1") M3NET_WINDOW_SUMS("37")
+  "8:\n\t"
+  "vldrw.32 q1, [r1, #56]\n\t"
+  "vld40.32 {q4, q5, q6, q7}, [r9]\n\t"
+  "vld41.32 {q4, q5, q6, q7}, [r9]\n\t"
+  "vld42.32 {q4, q5, q6, q7}, [r9]\n\t"
+  "vld43.32 {q4, q5, q6, q7}, [r9]!\n\t"
+  "mov r0, r11\n\t"
+  "add r11, r11, #4\n\t"
+  "ldr pc, [r1, #144]\n\t" M3NET_WINDOW_OUTPUTS(M3NET_WINDOW_SIGN)
+  "9:\n\t"
+  "b 10f\n\t" M3NET_WINDOW_OUTPUTS("")
+  "10:\n\t"
+  "ldr r2, [r1, #120]\n\t"
+  "cmp r9, r2\n\t"
+  "bne 5b\n\t"
+  "ldrd r0, r2, [r1, #24]\n\t"
+  "add r0, r0, #16\n\t"
+  "subs r2, r2, #16\n\t"
+  "strd r0, r2, [r1, #24]\n\t"
+  "bgt 2b\n\t"
+  : : "r"(place) : M3NET_PART_REGISTERS);
 }
 
 /// Computes a line, some outputs at a time. The items are those of the line's first column.
@@ -354,7 +366,7 @@ static inline void convolve_line(const m3net_convolution* layer, const direction
     for (int32_t i = 0; i < 3; ++i) {
       part->items[i] = items[i] + first * part->steps[i];
     }
-    convolve_columns(part, stride);
+    convolve_columns(part);
     output += most * along->output_step;
   }
 }
@@ -399,6 +411,7 @@ M3NET_SEPARATE void convolve_lines(const m3net_convolution* layer, const int8_t*
   part.output_step = along.output_step;
   part.first_sum = part.sums;
   part.is_short = zero_is_least(layer);
+  part.stride = window->row_stride;
   vstrwq_u32(part.addresses, addresses_of(part.columns, COLUMN_BYTES, 4));
   vstrwq_u32(part.sum_addresses, addresses_of(part.sums, 4 * sums, 4));
   for (int32_t index = 0; index < across.outputs; ++index) {
