@@ -142,7 +142,7 @@ M3NET_SEPARATE void convolve_large(const m3net_convolution* layer, const window_
 
 /// Whether the output's zero point is -128. Each negative product then gives -128, however halves
 /// are rounded: its sign does not matter. A multiplier of zero has no negative products.
-static int32_t zero_is_least(const m3net_convolution* layer) {
+static inline int32_t zero_is_least(const m3net_convolution* layer) {
   const m3net_channel* channel = layer->channels;
   const m3net_channel* last = channel + layer->output.channels - 1;
   while (channel < last && channel->multiplier == 0) {
@@ -167,6 +167,19 @@ typedef struct {
   int32_t step, output_step;
   int32_t before;  ///< Pixels by which the first window begins before the image.
 } direction;
+
+static inline direction down(const m3net_convolution* layer) {
+  const m3net_image *from = &layer->input, *to = &layer->output;
+  const direction rows = {from->rows, to->rows, from->row_step, to->row_step, layer->window.top};
+  return rows;
+}
+
+static inline direction right(const m3net_convolution* layer) {
+  const m3net_image *from = &layer->input, *to = &layer->output;
+  const direction columns = {from->columns, to->columns, from->column_step, to->column_step,
+                             layer->window.left};
+  return columns;
+}
 
 /// Places of a channel's weights among four channels' ones, for a vector of four columns: of an
 /// output whose window begins with the first one, and with the second one.
@@ -338,23 +351,20 @@ static inline void convolve_columns(window_part* part) {
   : : "r"(place) : M3NET_PART_REGISTERS);
 }
 
-/// Computes a line, some outputs at a time. The items are those of the line's first column.
+/// Computes a line, some outputs at a time. The part has the items of the line's first column.
 static inline void convolve_line(const m3net_convolution* layer, const direction* along,
-                                 const int8_t* const* items, window_part* part, int8_t* output) {
-  const int32_t stride = layer->window.row_stride;
-  const int32_t most = stride == 1 ? LINE_SUMS : LINE_SUMS_WIDE;
-  int32_t column = -along->before;
-  for (int32_t left = along->outputs; left > 0; left -= most, column += most * stride) {
+                                 window_part* part) {
+  const int32_t stride = part->stride, most = stride == 1 ? LINE_SUMS : LINE_SUMS_WIDE;
+  int32_t left = along->outputs, column = -along->before;
+  for (;;) {
+    const int32_t first = column < 0 ? 0 : column;
     part->outputs = left < most ? left : most;
     part->channel = 0;
     part->left = layer->output.channels;
-    part->output = output;
     part->words = part->columns;
-    int32_t first = column;
     int32_t count = (part->outputs - 1) * stride + 3;
-    if (first < 0) {
+    if (column < 0) {
       part->words = m3net_fill_bytes(part->columns, layer->padding, COLUMN_BYTES);
-      ++first;
       --count;
     }
     const int32_t inside = along->inputs - first;
@@ -363,11 +373,16 @@ static inline void convolve_line(const m3net_convolution* layer, const direction
       m3net_fill_bytes(part->words + count * COLUMN_BYTES, layer->padding, COLUMN_BYTES);
     }
     part->inside = count;
-    for (int32_t i = 0; i < 3; ++i) {
-      part->items[i] = items[i] + first * part->steps[i];
-    }
     convolve_columns(part);
-    output += most * along->output_step;
+    left -= most;
+    if (left <= 0) {
+      return;
+    }
+    column += most * stride;
+    for (int32_t i = 0; i < 3; ++i) {
+      part->items[i] += (column - first) * part->steps[i];
+    }
+    part->output += most * along->output_step;
   }
 }
 
@@ -395,39 +410,39 @@ M3NET_SEPARATE void convolve_lines(const m3net_convolution* layer, const int8_t*
       {{0, 4, 8, 36, 12, 16, 20, 36, 24, 28, 32, 36, 36, 36, 36, 36},
        {36, 36, 36, 36, 0, 4, 8, 36, 12, 16, 20, 36, 24, 28, 32, 36}},
   };
-  const m3net_image *from = &layer->input, *to = &layer->output;
-  const m3net_window* window = &layer->window;
-  const direction rows = {from->rows, to->rows, from->row_step, to->row_step, window->top};
-  const direction columns = {from->columns, to->columns, from->column_step, to->column_step,
-                             window->left};
   const int32_t by_rows = layer->lines == M3NET_ALONG_ROWS;
-  const direction along = by_rows ? rows : columns, across = by_rows ? columns : rows;
-  const uint32_t sums = window->row_stride == 1 ? LINE_SUMS : LINE_SUMS_WIDE;
-  const int8_t* outside = 0;
+  direction along, across;
+  if (by_rows) {
+    along = down(layer);
+    across = right(layer);
+  } else {
+    along = right(layer);
+    across = down(layer);
+  }
   window_part part;
+  part.stride = layer->window.row_stride;
+  const uint32_t sums = part.stride == 1 ? LINE_SUMS : LINE_SUMS_WIDE;
   part.order = orders[by_rows];
   part.taps = layer->taps;
   part.channels = layer->channels;
   part.output_step = along.output_step;
   part.first_sum = part.sums;
   part.is_short = zero_is_least(layer);
-  part.stride = window->row_stride;
   vstrwq_u32(part.addresses, addresses_of(part.columns, COLUMN_BYTES, 4));
   vstrwq_u32(part.sum_addresses, addresses_of(part.sums, 4 * sums, 4));
-  for (int32_t index = 0; index < across.outputs; ++index) {
-    const int8_t* items[3];
-    for (int32_t i = 0; i < 3; ++i) {
-      const int32_t place = index * window->row_stride - across.before + i;
-      if (place >= 0 && place < across.inputs) {
-        items[i] = input + place * across.step;
-        part.steps[i] = along.step;
-      } else {
-        outside = outside ? outside : fill_outside(layer, scratch);
-        items[i] = outside;
-        part.steps[i] = 0;
+  for (int32_t batch = 0; batch < layer->batches; ++batch) {
+    for (int32_t index = 0; index < across.outputs; ++index) {
+      int32_t place = index * part.stride - across.before;
+      for (int32_t i = 0; i < 3; ++i, ++place) {
+        const int32_t inside = place >= 0 && place < across.inputs;
+        part.items[i] = inside ? input + place * across.step : fill_outside(layer, scratch);
+        part.steps[i] = inside ? along.step : 0;
       }
+      part.output = output + index * across.output_step;
+      convolve_line(layer, &along, &part);
     }
-    convolve_line(layer, &along, items, &part, output + index * across.output_step);
+    input += layer->input.batch_step;
+    output += layer->output.batch_step;
   }
 }
 
@@ -486,14 +501,10 @@ void m3net_convolve_depthwise_pixels(const m3net_convolution* layer, const int8_
 
 void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* input, int8_t* output,
                               int32_t* scratch) {
-  if (!layer->lines) {
-    m3net_convolve_depthwise_pixels(layer, input, output, scratch);
-    return;
-  }
-  for (int32_t batch = 0; batch < layer->batches; ++batch) {
+  if (layer->lines) {
     convolve_lines(layer, input, output, scratch);
-    input += layer->input.batch_step;
-    output += layer->output.batch_step;
+  } else {
+    m3net_convolve_depthwise_pixels(layer, input, output, scratch);
   }
 }
 
@@ -735,10 +746,8 @@ void m3net_convolve_depthwise_line(const m3net_convolution* layer, const int8_t*
     m3net_convolve_depthwise_pixels(layer, input, output, scratch);
     return;
   }
-  const direction rows = {from->rows, to->rows, from->row_step, to->row_step, window->top};
-  const direction columns = {from->columns, to->columns, from->column_step, to->column_step,
-                             window->left};
-  const direction along = by_rows ? rows : columns, across = by_rows ? columns : rows;
+  const direction along = by_rows ? down(layer) : right(layer);
+  const direction across = by_rows ? right(layer) : down(layer);
   const int32_t dilation = by_rows ? window->row_dilation : window->column_dilation;
   const int32_t across_stride = by_rows ? window->column_stride : window->row_stride;
   for (int32_t batch = 0; batch < layer->batches; ++batch) {
