@@ -203,51 +203,51 @@ typedef struct {
   const m3net_channel* channels;
   int8_t* output;
   int32_t output_step;
-  const m3net_channel* end;  ///< Of up to 16 channels.
   int32_t* first_sum;
   int32_t outputs;
   int32_t is_short;  ///< Whether `zero_is_least`.
   int32_t stride;
-  int32_t entries[2];  ///< Of the code that sums and that writes as many outputs.
+  int32_t entries[2];                              ///< Of the code for sums and for outputs.
   int8_t columns[COLUMNS_AT_ONCE * COLUMN_BYTES];  ///< Three items, and any fourth byte.
   int32_t sums[4 * LINE_SUMS];  ///< The vector of the last columns may end in them.
 } window_part;
 
-/// Assembly that sums six outputs of a channel; a vector has the columns of two.
-#define M3NET_WINDOW_SUMS(next)  \
-  "vldrb.8 q4, [r3, q2]\n\t"     \
-  "vldrb.8 q5, [r3, q6]\n\t"     \
-  "add r3, r3, #" next           \
-  "\n\t"                         \
-  "vldrw.u32 q0, [q3, #4]!\n\t"  \
-  "vmladav.s8 r0, q0, q4\n\t"    \
-  "vmladav.s8 r2, q0, q5\n\t"    \
-  "vldrw.u32 q0, [q3, #128]\n\t" \
-  "vmladav.s8 r4, q0, q4\n\t"    \
-  "vmladav.s8 r6, q0, q5\n\t"    \
-  "vldrw.u32 q0, [q3, #256]\n\t" \
-  "vmladav.s8 r8, q0, q4\n\t"    \
-  "vmladav.s8 r10, q0, q5\n\t"   \
-  "stm r5!, {r0, r2, r4, r6, r8, r10}\n\t"
+/// Assembly that sums five outputs of a channel and maybe one more; a vector has the columns of
+/// two.
+#define M3NET_CHANNEL_SUMS(next, more) \
+  "vldrb.8 q4, [r3, q2]\n\t"           \
+  "vldrb.8 q5, [r3, q6]\n\t"           \
+  "add r3, r3, #" next                 \
+  "\n\t"                               \
+  "vldrw.u32 q0, [q3, #4]!\n\t"        \
+  "vmladav.s8 r0, q0, q4\n\t"          \
+  "vmladav.s8 r2, q0, q5\n\t"          \
+  "vldrw.u32 q0, [q3, #128]\n\t"       \
+  "vmladav.s8 r4, q0, q4\n\t"          \
+  "vmladav.s8 r6, q0, q5\n\t"          \
+  "vldrw.u32 q0, [q3, #256]\n\t"       \
+  "vmladav.s8 r8, q0, q4\n\t" more "stm r5!, {r0, r2, r4, r6, r8, r10}\n\t"
 
 /// As above with a stride of two: four outputs, a vector for each.
-#define M3NET_WINDOW_SUMS_WIDE(next) \
-  "vldrb.8 q4, [r3, q2]\n\t"         \
-  "add r3, r3, #" next               \
-  "\n\t"                             \
-  "vldrw.u32 q0, [q3, #4]!\n\t"      \
-  "vmladav.s8 r0, q0, q4\n\t"        \
-  "vldrw.u32 q0, [q3, #128]\n\t"     \
-  "vmladav.s8 r2, q0, q4\n\t"        \
-  "vldrw.u32 q0, [q3, #256]\n\t"     \
-  "vmladav.s8 r4, q0, q4\n\t"        \
-  "vldrw.u32 q0, [q3, #384]\n\t"     \
-  "vmladav.s8 r6, q0, q4\n\t"        \
+#define M3NET_CHANNEL_SUMS_WIDE(next, more) \
+  "vldrb.8 q4, [r3, q2]\n\t"                \
+  "add r3, r3, #" next                      \
+  "\n\t"                                    \
+  "vldrw.u32 q0, [q3, #4]!\n\t"             \
+  "vmladav.s8 r0, q0, q4\n\t"               \
+  "vldrw.u32 q0, [q3, #128]\n\t"            \
+  "vmladav.s8 r2, q0, q4\n\t"               \
+  "vldrw.u32 q0, [q3, #256]\n\t"            \
+  "vmladav.s8 r4, q0, q4\n\t"               \
+  "vldrw.u32 q0, [q3, #384]\n\t"            \
+  "vmladav.s8 r6, q0, q4\n\t"               \
   "stm r5!, {r0, r2, r4, r6}\n\t"
 
-/// Assembly that writes six outputs of four channels, of which the code's entry may leave out some.
-#define M3NET_WINDOW_OUTPUTS(sign)   \
-  ".rept 6\n\t"                      \
+/// Assembly that sums four channels, whose first weights lie side by side.
+#define M3NET_SUMS(sums, more) sums("1", more) sums("1", more) sums("1", more) sums("37", more)
+
+/// Assembly that writes an output of four channels: 32 bytes of code, with a sign 40.
+#define M3NET_WINDOW_OUTPUT(sign)    \
   "vldrw.u32 q0, [q1, #4]!\n\t"      \
   "vadd.i32 q0, q0, q4\n\t"          \
   "vqrdmulh.s32 q0, q0, q5\n\t" sign \
@@ -255,8 +255,13 @@ typedef struct {
   "vqshl.s32 q0, q0, q7\n\t"         \
   "vshr.s32 q0, q0, #24\n\t"         \
   "vstrb.32 q0, [r0]\n\t"            \
-  "add.w r0, r0, r12\n\t"            \
-  ".endr\n\t"
+  "add.w r0, r0, r12\n\t"
+
+/// Assembly that writes six outputs, of which the code's entry may leave out the first ones.
+#define M3NET_WINDOW_OUTPUTS(sign)                                              \
+  M3NET_WINDOW_OUTPUT(sign)                                                     \
+  M3NET_WINDOW_OUTPUT(sign) M3NET_WINDOW_OUTPUT(sign) M3NET_WINDOW_OUTPUT(sign) \
+      M3NET_WINDOW_OUTPUT(sign) M3NET_WINDOW_OUTPUT(sign)
 
 /// Assembly that takes one off negative products, which rounds halves away from zero.
 #define M3NET_WINDOW_SIGN  \
@@ -271,38 +276,44 @@ typedef struct {
 /// writes their outputs.
 static inline void convolve_columns(window_part* part) {
   register window_part* place __asm__("r1") = part;
+  // r7, which may be the frame pointer, is the end of the channels whose columns are copied.
   __asm__ volatile(
+  "push {r7}\n\t"
   "ldrd r3, r9, [r1, #104]\n\t"
   "ldrd r11, r12, [r1, #112]\n\t"
-  "ldr r2, [r1, #128]\n\t"
-  "ldrd r4, r5, [r1, #132]\n\t"
-  "adr.w r0, 10f\n\t"
+  "ldrd r2, r4, [r1, #124]\n\t"
+  "ldr r5, [r1, #132]\n\t"
+  // Where the code for the sums and for so many outputs begins.
+  "adr.w r0, 11f\n\t"
   "sub r0, r0, r2, lsl #5\n\t"
   "cbnz r4, 1f\n\t"
-  "adr.w r0, 9f\n\t"
+  "adr.w r0, 10f\n\t"
   "sub r0, r0, r2, lsl #5\n\t"
   "sub r0, r0, r2, lsl #3\n\t"
   "1:\n\t"
-  "adr.w r6, 7f\n\t"
+  "adr.w r6, 8f\n\t"
+  "cmp r2, #6\n\t"
+  "it eq\n\t"
+  "adreq.w r6, 7f\n\t"
   "cmp r5, #1\n\t"
   "it ne\n\t"
   "adrne.w r6, 6f\n\t"
   "orr r0, r0, #1\n\t"
   "orr r6, r6, #1\n\t"
-  "strd r6, r0, [r1, #140]\n\t"
+  "strd r6, r0, [r1, #136]\n\t"
   "vldrb.8 q2, [r1, #72]\n\t"
+  // The columns.
   "2:\n\t"
   "ldm r1, {r0, r2, r4, r6, r8, r10}\n\t"
-  "ldrd lr, r5, [r1, #24]\n\t"
+  "ldrd lr, r7, [r1, #24]\n\t"
   "add r0, r0, lr\n\t"
   "add r2, r2, lr\n\t"
   "add r4, r4, lr\n\t"
-  "vctp.8 r5\n\t"
-  "cmp r5, #16\n\t"
+  "vctp.8 r7\n\t"
+  "cmp r7, #16\n\t"
   "it gt\n\t"
-  "movgt r5, #16\n\t"
-  "add r5, r9, r5, lsl #4\n\t"
-  "str r5, [r1, #120]\n\t"
+  "movgt r7, #16\n\t"
+  "add r7, r9, r7, lsl #4\n\t"
   "ldrd r5, lr, [r1, #32]\n\t"
   "wls lr, lr, 4f\n\t"
   "3:\n\t"
@@ -321,14 +332,17 @@ static inline void convolve_columns(window_part* part) {
   "4:\n\t"
   "mov lr, #-1\n\t"
   "vldrw.32 q3, [r1, #40]\n\t"
+  // Four channels.
   "5:\n\t"
-  "ldr r5, [r1, #124]\n\t"
-  "ldr pc, [r1, #140]\n\t"
-  "6:\n\t" M3NET_WINDOW_SUMS_WIDE("1") M3NET_WINDOW_SUMS_WIDE("1") M3NET_WINDOW_SUMS_WIDE("1") M3NET_WINDOW_SUMS_WIDE("37")
-  "b 8f\n\t"
-  "7:\n\t"
-  "vldrb.8 q6, [r1, #88]\n\t" M3NET_WINDOW_SUMS("1") M3NET_WINDOW_SUMS("1") M3NET_WINDOW_SUMS("1") M3NET_WINDOW_SUMS("37")
-  "8:\n\t"
+  "ldr r5, [r1, #120]\n\t"
+  "vldrb.8 q6, [r1, #88]\n\t"
+  "ldr pc, [r1, #136]\n\t"
+  "6:\n\t" M3NET_SUMS(M3NET_CHANNEL_SUMS_WIDE, "")
+  "b 9f\n\t"
+  "7:\n\t" M3NET_SUMS(M3NET_CHANNEL_SUMS, "vmladav.s8 r10, q0, q5\n\t")
+  "b 9f\n\t"
+  "8:\n\t" M3NET_SUMS(M3NET_CHANNEL_SUMS, "")
+  "9:\n\t"
   "vldrw.32 q1, [r1, #56]\n\t"
   "vld40.32 {q4, q5, q6, q7}, [r9]\n\t"
   "vld41.32 {q4, q5, q6, q7}, [r9]\n\t"
@@ -336,18 +350,18 @@ static inline void convolve_columns(window_part* part) {
   "vld43.32 {q4, q5, q6, q7}, [r9]!\n\t"
   "mov r0, r11\n\t"
   "add r11, r11, #4\n\t"
-  "ldr pc, [r1, #144]\n\t" M3NET_WINDOW_OUTPUTS(M3NET_WINDOW_SIGN)
-  "9:\n\t"
-  "b 10f\n\t" M3NET_WINDOW_OUTPUTS("")
+  "ldr pc, [r1, #140]\n\t" M3NET_WINDOW_OUTPUTS(M3NET_WINDOW_SIGN)
   "10:\n\t"
-  "ldr r2, [r1, #120]\n\t"
-  "cmp r9, r2\n\t"
+  "b 11f\n\t" M3NET_WINDOW_OUTPUTS("")
+  "11:\n\t"
+  "cmp r9, r7\n\t"
   "bne 5b\n\t"
   "ldrd r0, r2, [r1, #24]\n\t"
   "add r0, r0, #16\n\t"
   "subs r2, r2, #16\n\t"
   "strd r0, r2, [r1, #24]\n\t"
   "bgt 2b\n\t"
+  "pop {r7}\n\t"
   : : "r"(place) : M3NET_PART_REGISTERS);
 }
 
