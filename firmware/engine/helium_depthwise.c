@@ -258,10 +258,11 @@ typedef struct {
   "add.w r0, r0, r12\n\t"
 
 /// Assembly that writes six outputs, of which the code's entry may leave out the first ones.
-#define M3NET_WINDOW_OUTPUTS(sign)                                              \
-  M3NET_WINDOW_OUTPUT(sign)                                                     \
-  M3NET_WINDOW_OUTPUT(sign) M3NET_WINDOW_OUTPUT(sign) M3NET_WINDOW_OUTPUT(sign) \
-      M3NET_WINDOW_OUTPUT(sign) M3NET_WINDOW_OUTPUT(sign)
+#define M3NET_WINDOW_OUTPUTS(sign) \
+  M3NET_WINDOW_OUTPUT(sign)        \
+  M3NET_WINDOW_OUTPUT(sign)        \
+  M3NET_WINDOW_OUTPUT(sign)        \
+  M3NET_WINDOW_OUTPUT(sign) M3NET_WINDOW_OUTPUT(sign) M3NET_WINDOW_OUTPUT(sign)
 
 /// Assembly that takes one off negative products, which rounds halves away from zero.
 #define M3NET_WINDOW_SIGN  \
@@ -524,11 +525,9 @@ void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* inpu
 
 /// Pixels of a line whose items of a channel make up a word.
 #define PIXELS_AT_ONCE 4
-/// Such words of a channel. The last one has items that only weights of zero multiply.
-#define LINE_WORDS 10
-#define LINE_PIXELS (PIXELS_AT_ONCE * (LINE_WORDS - 1))
-/// Outputs that are computed at once; the vector of the last ones begins with the fourth-last word.
-#define LINE_OUTPUTS (PIXELS_AT_ONCE * (LINE_WORDS - 3))
+/// Such words of a channel, and outputs that are computed at once.
+#define LINE_WORDS 8
+#define LINE_OUTPUTS 28
 /// The longest window, so that four outputs read one vector.
 #define LINE_TAPS (M3NET_VECTOR_BYTES - PIXELS_AT_ONCE + 1)
 
@@ -569,10 +568,11 @@ static inline int8_t* transpose_pixels(const int8_t* a, int32_t step, int32_t ch
   return words;
 }
 
-/// Transposes up to 16 channels of a line from a pixel on, which may lie outside the image.
+/// Transposes up to 16 channels of a line from a pixel on, which may lie outside the image. The
+/// first and the last pixels take a way through 64 bytes.
 static inline void transpose(const image_line* line, const int8_t* from, int32_t pixel,
-                             int32_t padding, int32_t channels, int8_t* words, int32_t count) {
-  int8_t* edge = words + (LINE_WORDS - 1) * COLUMN_BYTES;
+                             int32_t padding, int32_t channels, int8_t* edge, int8_t* words,
+                             int32_t count) {
   const mve_pred16_t present = vctp8q((uint32_t)channels);
   while (count > 0) {
     const int32_t inside = (line->inputs - pixel) / PIXELS_AT_ONCE;
@@ -708,44 +708,51 @@ static inline void convolve_part(line_part* part, int32_t is_short) {
   }
 }
 
+/// Words of the pixels that some outputs read; the vector of the last outputs may end behind them.
+typedef struct {
+  int8_t words[LINE_WORDS * COLUMN_BYTES];
+  line_part part;
+  int8_t behind[12];
+} line_memory;
+
 /// Computes a line, some outputs of up to 16 channels at a time.
-M3NET_SEPARATE void convolve_taps(const m3net_convolution* layer, const image_line* line) {
-  int32_t memory[LINE_WORDS * COLUMN_BYTES / 4];
-  int8_t* words = (int8_t*)memory;
+M3NET_SEPARATE void convolve_taps(const m3net_convolution* layer, const image_line* line,
+                                  int8_t* edge) {
+  line_memory memory;
+  line_part* part = &memory.part;
   const uint32_t taps = (uint32_t)(layer->window.rows * layer->window.columns);
-  const int32_t fitting = (int32_t)((LINE_PIXELS + 1 - taps) & -(uint32_t)PIXELS_AT_ONCE);
-  const int32_t most = fitting < LINE_OUTPUTS ? fitting : LINE_OUTPUTS;
+  const uint32_t fitting = (LINE_WORDS * PIXELS_AT_ONCE + 1 - taps) & -(uint32_t)PIXELS_AT_ONCE;
+  const int32_t most = fitting < LINE_OUTPUTS ? (int32_t)fitting : LINE_OUTPUTS;
   const int32_t channels = layer->output.channels, is_short = zero_is_least(layer);
   const int32_t group_weights = 4 * (int32_t)((taps + 1) & ~1u);
-  line_part part;
-  vstrbq_s8(part.weights, vdupq_n_s8(0));
-  vstrbq_s8(part.weights + sizeof(part.weights) - M3NET_VECTOR_BYTES, vdupq_n_s8(0));
-  part.step = PIXELS_AT_ONCE * line->output_step;
-  part.taps = (int32_t)taps;
-  part.next_group = group_weights - 4;
-  vstrbq_u8(part.places, vidupq_n_u8(0, 4));
-  vstrwq_u32(part.steps, addresses_of(0, (uint32_t)line->output_step, 0));
-  vstrwq_u32(part.addresses, addresses_of(words, COLUMN_BYTES, COLUMN_BYTES));
+  vstrbq_s8(part->weights, vdupq_n_s8(0));
+  vstrbq_s8(part->weights + sizeof(part->weights) - M3NET_VECTOR_BYTES, vdupq_n_s8(0));
+  part->step = PIXELS_AT_ONCE * line->output_step;
+  part->taps = (int32_t)taps;
+  part->next_group = group_weights - 4;
+  vstrbq_u8(part->places, vidupq_n_u8(0, 4));
+  vstrwq_u32(part->steps, addresses_of(0, (uint32_t)line->output_step, 0));
+  vstrwq_u32(part->addresses, addresses_of(memory.words, COLUMN_BYTES, COLUMN_BYTES));
   for (int32_t done = 0; done < line->outputs; done += most) {
     const int32_t left = line->outputs - done;
     const uint32_t count = (uint32_t)(left < most ? left : most);
     const int32_t vectors = (int32_t)((count + PIXELS_AT_ONCE - 1) / PIXELS_AT_ONCE);
-    part.fours = (int32_t)(count / PIXELS_AT_ONCE);
-    part.rest = (int32_t)(count % PIXELS_AT_ONCE);
-    part.output_back = 1 - part.fours * part.step;
-    part.address_back = 4 - vectors * COLUMN_BYTES;
-    part.output = line->to + done * line->output_step;
-    part.tap = layer->taps;
+    part->fours = (int32_t)(count / PIXELS_AT_ONCE);
+    part->rest = (int32_t)(count % PIXELS_AT_ONCE);
+    part->output_back = 1 - part->fours * part->step;
+    part->address_back = 4 - vectors * COLUMN_BYTES;
+    part->output = line->to + done * line->output_step;
+    part->tap = layer->taps;
     for (int32_t first = 0; first < channels; first += CHANNELS_AT_ONCE) {
       const int32_t rest = channels - first;
-      transpose(line, line->from + first, done - line->before, layer->padding, rest, words,
-                (int32_t)((count + taps + PIXELS_AT_ONCE - 2) / PIXELS_AT_ONCE));
-      part.channel = layer->channels + first;
-      part.group_end = part.channel + (rest < 4 ? rest : 4);
-      part.end = part.channel + (rest < CHANNELS_AT_ONCE ? rest : CHANNELS_AT_ONCE);
-      convolve_part(&part, is_short);
-      part.tap += part.next_group;
-      part.output += CHANNELS_AT_ONCE;
+      transpose(line, line->from + first, done - line->before, layer->padding, rest, edge,
+                memory.words, (int32_t)((count + taps + PIXELS_AT_ONCE - 2) / PIXELS_AT_ONCE));
+      part->channel = layer->channels + first;
+      part->group_end = part->channel + (rest < 4 ? rest : 4);
+      part->end = part->channel + (rest < CHANNELS_AT_ONCE ? rest : CHANNELS_AT_ONCE);
+      convolve_part(part, is_short);
+      part->tap += part->next_group;
+      part->output += CHANNELS_AT_ONCE;
     }
   }
 }
@@ -779,7 +786,7 @@ void m3net_convolve_depthwise_line(const m3net_convolution* layer, const int8_t*
             dilation * along.step,
             dilation * along.output_step,
             before};
-        convolve_taps(layer, &line);
+        convolve_taps(layer, &line, (int8_t*)scratch);
       }
     }
     input += from->batch_step;
