@@ -394,7 +394,7 @@ void m3net_convolve_depthwise_pixels(const m3net_convolution* layer, const int8_
 #endif
 
 /// As above, of a layer whose window is a part of a row or of a column, where `pixels`, a multiple
-/// of six, are computed at a time, channel by channel. It has at most 15 taps. `scratch` then holds
+/// of six, are computed at a time, channel by channel. It has 3 to 15 taps. `scratch` then holds
 /// the items of four channels that these pixels read, in 16 bits. Each line must be at least as
 /// long as the dilation; with a dilation there is no stride. A line of the output may overwrite
 /// what its own items have read in the same channel.

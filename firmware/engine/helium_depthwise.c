@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Depthwise convolution for Helium. Words of four channels are gathered from 16 taps and
-// deinterleaved, so that one instruction multiplies 16 taps of a channel with their weights.
+// Depthwise convolution for Helium. One instruction multiplies 16 items of a channel with weights:
+// of a line, whose items are put side by side channel by channel, or of a single window. Then words
+// of four channels are gathered from 16 taps and deinterleaved.
 #include "arithmetic.h"
 #include "helium.h"
 #include "memory.h"
