@@ -280,91 +280,91 @@ static inline void convolve_columns(window_part* part) {
   register window_part* place __asm__("r1") = part;
   // r7, which may be the frame pointer, is the end of the channels whose columns are copied.
   __asm__ volatile(
-  "push {r7}\n\t"
-  "ldrd r3, r9, [r1, #104]\n\t"
-  "ldrd r11, r12, [r1, #112]\n\t"
-  "ldrd r2, r4, [r1, #124]\n\t"
-  "ldr r5, [r1, #132]\n\t"
-  // Where the code for the sums and for so many outputs begins.
-  "adr.w r0, 11f\n\t"
-  "sub r0, r0, r2, lsl #5\n\t"
-  "cbnz r4, 1f\n\t"
-  "adr.w r0, 10f\n\t"
-  "sub r0, r0, r2, lsl #5\n\t"
-  "sub r0, r0, r2, lsl #3\n\t"
-  "1:\n\t"
-  "adr.w r6, 8f\n\t"
-  "cmp r2, #6\n\t"
-  "it eq\n\t"
-  "adreq.w r6, 7f\n\t"
-  "cmp r5, #1\n\t"
-  "it ne\n\t"
-  "adrne.w r6, 6f\n\t"
-  "orr r0, r0, #1\n\t"
-  "orr r6, r6, #1\n\t"
-  "strd r6, r0, [r1, #136]\n\t"
-  "vldrb.8 q2, [r1, #72]\n\t"
-  // The columns.
-  "2:\n\t"
-  "ldm r1, {r0, r2, r4, r6, r8, r10}\n\t"
-  "ldrd lr, r7, [r1, #24]\n\t"
-  "add r0, r0, lr\n\t"
-  "add r2, r2, lr\n\t"
-  "add r4, r4, lr\n\t"
-  "vctp.8 r7\n\t"
-  "cmp r7, #16\n\t"
-  "it gt\n\t"
-  "movgt r7, #16\n\t"
-  "add r7, r9, r7, lsl #4\n\t"
-  "ldrd r5, lr, [r1, #32]\n\t"
-  "wls lr, lr, 4f\n\t"
-  "3:\n\t"
-  "vpsttt\n\t"
-  "vldrbt.8 q4, [r0]\n\t"
-  "vldrbt.8 q5, [r2]\n\t"
-  "vldrbt.8 q6, [r4]\n\t"
-  "vst40.8 {q4, q5, q6, q7}, [r5]\n\t"
-  "vst41.8 {q4, q5, q6, q7}, [r5]\n\t"
-  "vst42.8 {q4, q5, q6, q7}, [r5]\n\t"
-  "vst43.8 {q4, q5, q6, q7}, [r5]!\n\t"
-  "add r0, r0, r6\n\t"
-  "add r2, r2, r8\n\t"
-  "add r4, r4, r10\n\t"
-  "le lr, 3b\n\t"
-  "4:\n\t"
-  "mov lr, #-1\n\t"
-  "vldrw.32 q3, [r1, #40]\n\t"
-  // Four channels.
-  "5:\n\t"
-  "ldr r5, [r1, #120]\n\t"
-  "vldrb.8 q6, [r1, #88]\n\t"
-  "ldr pc, [r1, #136]\n\t"
-  "6:\n\t" M3NET_SUMS(M3NET_CHANNEL_SUMS_WIDE, "")
-  "b 9f\n\t"
-  "7:\n\t" M3NET_SUMS(M3NET_CHANNEL_SUMS, "vmladav.s8 r10, q0, q5\n\t")
-  "b 9f\n\t"
-  "8:\n\t" M3NET_SUMS(M3NET_CHANNEL_SUMS, "")
-  "9:\n\t"
-  "vldrw.32 q1, [r1, #56]\n\t"
-  "vld40.32 {q4, q5, q6, q7}, [r9]\n\t"
-  "vld41.32 {q4, q5, q6, q7}, [r9]\n\t"
-  "vld42.32 {q4, q5, q6, q7}, [r9]\n\t"
-  "vld43.32 {q4, q5, q6, q7}, [r9]!\n\t"
-  "mov r0, r11\n\t"
-  "add r11, r11, #4\n\t"
-  "ldr pc, [r1, #140]\n\t" M3NET_WINDOW_OUTPUTS(M3NET_WINDOW_SIGN)
-  "10:\n\t"
-  "b 11f\n\t" M3NET_WINDOW_OUTPUTS("")
-  "11:\n\t"
-  "cmp r9, r7\n\t"
-  "bne 5b\n\t"
-  "ldrd r0, r2, [r1, #24]\n\t"
-  "add r0, r0, #16\n\t"
-  "subs r2, r2, #16\n\t"
-  "strd r0, r2, [r1, #24]\n\t"
-  "bgt 2b\n\t"
-  "pop {r7}\n\t"
-  : : "r"(place) : M3NET_PART_REGISTERS);
+      "push {r7}\n\t"
+      "ldrd r3, r9, [r1, #104]\n\t"
+      "ldrd r11, r12, [r1, #112]\n\t"
+      "ldrd r2, r4, [r1, #124]\n\t"
+      "ldr r5, [r1, #132]\n\t"
+      // Where the code for the sums and for so many outputs begins.
+      "adr.w r0, 11f\n\t"
+      "sub r0, r0, r2, lsl #5\n\t"
+      "cbnz r4, 1f\n\t"
+      "adr.w r0, 10f\n\t"
+      "sub r0, r0, r2, lsl #5\n\t"
+      "sub r0, r0, r2, lsl #3\n\t"
+      "1:\n\t"
+      "adr.w r6, 8f\n\t"
+      "cmp r2, #6\n\t"
+      "it eq\n\t"
+      "adreq.w r6, 7f\n\t"
+      "cmp r5, #1\n\t"
+      "it ne\n\t"
+      "adrne.w r6, 6f\n\t"
+      "orr r0, r0, #1\n\t"
+      "orr r6, r6, #1\n\t"
+      "strd r6, r0, [r1, #136]\n\t"
+      "vldrb.8 q2, [r1, #72]\n\t"
+      // The columns.
+      "2:\n\t"
+      "ldm r1, {r0, r2, r4, r6, r8, r10}\n\t"
+      "ldrd lr, r7, [r1, #24]\n\t"
+      "add r0, r0, lr\n\t"
+      "add r2, r2, lr\n\t"
+      "add r4, r4, lr\n\t"
+      "vctp.8 r7\n\t"
+      "cmp r7, #16\n\t"
+      "it gt\n\t"
+      "movgt r7, #16\n\t"
+      "add r7, r9, r7, lsl #4\n\t"
+      "ldrd r5, lr, [r1, #32]\n\t"
+      "wls lr, lr, 4f\n\t"
+      "3:\n\t"
+      "vpsttt\n\t"
+      "vldrbt.8 q4, [r0]\n\t"
+      "vldrbt.8 q5, [r2]\n\t"
+      "vldrbt.8 q6, [r4]\n\t"
+      "vst40.8 {q4, q5, q6, q7}, [r5]\n\t"
+      "vst41.8 {q4, q5, q6, q7}, [r5]\n\t"
+      "vst42.8 {q4, q5, q6, q7}, [r5]\n\t"
+      "vst43.8 {q4, q5, q6, q7}, [r5]!\n\t"
+      "add r0, r0, r6\n\t"
+      "add r2, r2, r8\n\t"
+      "add r4, r4, r10\n\t"
+      "le lr, 3b\n\t"
+      "4:\n\t"
+      "mov lr, #-1\n\t"
+      "vldrw.32 q3, [r1, #40]\n\t"
+      // Four channels.
+      "5:\n\t"
+      "ldr r5, [r1, #120]\n\t"
+      "vldrb.8 q6, [r1, #88]\n\t"
+      "ldr pc, [r1, #136]\n\t"
+      "6:\n\t" M3NET_SUMS(M3NET_CHANNEL_SUMS_WIDE, "")
+      "b 9f\n\t"
+      "7:\n\t" M3NET_SUMS(M3NET_CHANNEL_SUMS, "vmladav.s8 r10, q0, q5\n\t")
+      "b 9f\n\t"
+      "8:\n\t" M3NET_SUMS(M3NET_CHANNEL_SUMS, "")
+      "9:\n\t"
+      "vldrw.32 q1, [r1, #56]\n\t"
+      "vld40.32 {q4, q5, q6, q7}, [r9]\n\t"
+      "vld41.32 {q4, q5, q6, q7}, [r9]\n\t"
+      "vld42.32 {q4, q5, q6, q7}, [r9]\n\t"
+      "vld43.32 {q4, q5, q6, q7}, [r9]!\n\t"
+      "mov r0, r11\n\t"
+      "add r11, r11, #4\n\t"
+      "ldr pc, [r1, #140]\n\t" M3NET_WINDOW_OUTPUTS(M3NET_WINDOW_SIGN)
+      "10:\n\t"
+      "b 11f\n\t" M3NET_WINDOW_OUTPUTS("")
+      "11:\n\t"
+      "cmp r9, r7\n\t"
+      "bne 5b\n\t"
+      "ldrd r0, r2, [r1, #24]\n\t"
+      "add r0, r0, #16\n\t"
+      "subs r2, r2, #16\n\t"
+      "strd r0, r2, [r1, #24]\n\t"
+      "bgt 2b\n\t"
+      "pop {r7}\n\t"
+      : : "r"(place) : M3NET_PART_REGISTERS);
 }
 
 /// Computes a line, some outputs at a time. The part has the items of the line's first column.
@@ -640,61 +640,61 @@ typedef struct {
   "vqshl.s32 q0, r11\n\t"         \
   "vshr.s32 q0, q0, #24\n\t"
 
-/// Assembly that computes all channels.
+/// Assembly that computes all channels. r7, which may be the frame pointer, is the place of a
+/// channel's first weight.
 #define M3NET_LINE(prepare, scale) \
-  "ldr r0, [r1, #56]\n\t"                   \
-  "ldr r3, [r1, #24]\n\t"                   \
-  "ldrd r5, r12, [r1, #32]\n\t"             \
-  "vldrw.32 q1, [r1, #84]\n\t"              \
-  "vldrw.32 q3, [r1, #100]\n\t"             \
-  "vctp.8 r0\n\t"                           \
-  "1:\n\t"                                  \
-  "ldr r0, [r1, #20]\n\t"                   \
-  "vldrb.8 q0, [r1, #68]\n\t"               \
-  "vpst\n\t"                                \
-  "vldrbt.8 q4, [r0, q0]\n\t"               \
-  "adds r0, #1\n\t"                         \
-  "str r0, [r1, #20]\n\t"                   \
-  "vstrb.8 q4, [r1, #3]\n\t"                \
-  "vldrb.8 q5, [r1, #2]\n\t"                \
-  "vldrb.8 q6, [r1, #1]\n\t"                \
-  "vldrb.8 q7, [r1]\n\t"                    \
-  "ldrd r8, r9, [r3], #8\n\t"               \
-  "ldrd r10, r11, [r3], #8\n\t" prepare     \
-  "ldr r0, [r1, #40]\n\t"                   \
-  "wls lr, r0, 3f\n\t"                      \
-  "2:\n\t" M3NET_LINE_OUTPUTS(scale)        \
-  "vstrb.32 q0, [r5, q1]\n\t"               \
-  "add r5, r5, r12\n\t"                     \
-  "le lr, 2b\n\t"                           \
-  "3:\n\t"                                  \
-  "ldr r0, [r1, #44]\n\t"                   \
-  "cbz r0, 4f\n\t"                          \
+  "push {r7}\n\t"                            \
+  "ldr r0, [r1, #56]\n\t"                    \
+  "ldr r7, [r1, #20]\n\t"                    \
+  "ldr r3, [r1, #24]\n\t"                    \
+  "ldrd r5, r12, [r1, #32]\n\t"              \
+  "vldrw.32 q1, [r1, #84]\n\t"               \
+  "vldrw.32 q3, [r1, #100]\n\t"              \
+  "vctp.8 r0\n\t"                            \
+  "1:\n\t"                                   \
+  "vldrb.8 q0, [r1, #68]\n\t"                \
+  "vpst\n\t"                                 \
+  "vldrbt.8 q4, [r7, q0]\n\t"                \
+  "add r7, r7, #1\n\t"                       \
+  "vstrb.8 q4, [r1, #3]\n\t"                 \
+  "vldrb.8 q5, [r1, #2]\n\t"                 \
+  "vldrb.8 q6, [r1, #1]\n\t"                 \
+  "vldrb.8 q7, [r1]\n\t"                     \
+  "ldrd r8, r9, [r3], #8\n\t"                \
+  "ldrd r10, r11, [r3], #8\n\t" prepare      \
+  "ldr r0, [r1, #40]\n\t"                    \
+  "wls lr, r0, 3f\n\t"                       \
+  "2:\n\t" M3NET_LINE_OUTPUTS(scale)         \
+  "vstrb.32 q0, [r5, q1]\n\t"                \
+  "add r5, r5, r12\n\t"                      \
+  "le lr, 2b\n\t"                            \
+  "3:\n\t"                                   \
+  "ldr r0, [r1, #44]\n\t"                    \
+  "cbz r0, 4f\n\t"                           \
   "vctp.32 r0\n\t" M3NET_LINE_OUTPUTS(scale) \
-  "vpst\n\t"                                \
-  "vstrbt.32 q0, [r5, q1]\n\t"              \
-  "ldr r0, [r1, #56]\n\t"                   \
-  "vctp.8 r0\n\t"                           \
-  "4:\n\t"                                  \
-  "ldrd r0, r2, [r1, #48]\n\t"              \
-  "ldr r4, [r1, #28]\n\t"                   \
-  "add r5, r5, r0\n\t"                      \
-  "vadd.i32 q3, q3, r2\n\t"                 \
-  "cmp r3, r4\n\t"                          \
-  "bne 1b\n\t"                              \
-  "ldrd r0, r2, [r1, #60]\n\t"              \
-  "cmp r3, r0\n\t"                          \
-  "beq 5f\n\t"                              \
-  "adds r4, #64\n\t"                        \
-  "cmp r4, r0\n\t"                          \
-  "it hi\n\t"                               \
-  "movhi r4, r0\n\t"                        \
-  "ldr r0, [r1, #20]\n\t"                   \
-  "str r4, [r1, #28]\n\t"                   \
-  "add r0, r0, r2\n\t"                      \
-  "str r0, [r1, #20]\n\t"                   \
-  "b 1b\n\t"                                \
-  "5:\n\t"
+  "vpst\n\t"                                 \
+  "vstrbt.32 q0, [r5, q1]\n\t"               \
+  "ldr r0, [r1, #56]\n\t"                    \
+  "vctp.8 r0\n\t"                            \
+  "4:\n\t"                                   \
+  "ldrd r0, r2, [r1, #48]\n\t"               \
+  "ldr r4, [r1, #28]\n\t"                    \
+  "add r5, r5, r0\n\t"                       \
+  "vadd.i32 q3, q3, r2\n\t"                  \
+  "cmp r3, r4\n\t"                           \
+  "bne 1b\n\t"                               \
+  "ldrd r0, r2, [r1, #60]\n\t"               \
+  "cmp r3, r0\n\t"                           \
+  "beq 5f\n\t"                               \
+  "adds r4, #64\n\t"                         \
+  "cmp r4, r0\n\t"                           \
+  "it hi\n\t"                                \
+  "movhi r4, r0\n\t"                         \
+  "str r4, [r1, #28]\n\t"                    \
+  "add r7, r7, r2\n\t"                       \
+  "b 1b\n\t"                                 \
+  "5:\n\t"                                   \
+  "pop {r7}\n\t"
 
 /// Computes the channels of a part.
 static inline void convolve_part(line_part* part, int32_t is_short) {
@@ -752,7 +752,7 @@ M3NET_SEPARATE void convolve_taps(const m3net_convolution* layer, const image_li
       part->group_end = part->channel + (rest < 4 ? rest : 4);
       part->end = part->channel + (rest < CHANNELS_AT_ONCE ? rest : CHANNELS_AT_ONCE);
       convolve_part(part, is_short);
-      part->tap += part->next_group;
+      part->tap += CHANNELS_AT_ONCE / 4 * group_weights;
       part->output += CHANNELS_AT_ONCE;
     }
   }
