@@ -367,6 +367,15 @@ static inline void convolve_columns(window_part* part) {
       : : "r"(place) : M3NET_PART_REGISTERS);
 }
 
+/// Writes a column of zero points.
+static inline void fill_column(int8_t* words, int32_t padding) {
+  const int8x16_t values = vdupq_n_s8((int8_t)padding);
+  vstrbq_s8(words, values);
+  vstrbq_s8(words + COLUMN_BYTES / 4, values);
+  vstrbq_s8(words + COLUMN_BYTES / 2, values);
+  vstrbq_s8(words + COLUMN_BYTES / 4 * 3, values);
+}
+
 /// Computes a line, some outputs at a time. The part has the items of the line's first column.
 static inline void convolve_line(const m3net_convolution* layer, const direction* along,
                                  window_part* part) {
@@ -380,13 +389,14 @@ static inline void convolve_line(const m3net_convolution* layer, const direction
     part->words = part->columns;
     int32_t count = (part->outputs - 1) * stride + 3;
     if (column < 0) {
-      part->words = m3net_fill_bytes(part->columns, layer->padding, COLUMN_BYTES);
+      fill_column(part->columns, layer->padding);
+      part->words += COLUMN_BYTES;
       --count;
     }
     const int32_t inside = along->inputs - first;
     if (count > inside) {
       count = inside;
-      m3net_fill_bytes(part->words + count * COLUMN_BYTES, layer->padding, COLUMN_BYTES);
+      fill_column(part->words + count * COLUMN_BYTES, layer->padding);
     }
     part->inside = count;
     convolve_columns(part);
