@@ -157,7 +157,7 @@ static inline int32_t zero_is_least(const m3net_convolution* layer) {
 #define COLUMN_BYTES (4 * CHANNELS_AT_ONCE)
 /// Columns that are copied at once, and outputs that they suffice for, with a stride of two fewer.
 #define COLUMNS_AT_ONCE 9
-#define LINE_SUMS 6
+#define LINE_SUMS 7
 #define LINE_SUMS_WIDE 4
 /// Weights of a channel, the last of which is zero.
 #define WINDOW_TAPS 10
@@ -189,7 +189,7 @@ typedef struct {
 } column_order;
 
 /// Some outputs of a line, as the kernel reads them. Each of them reads three columns of three
-/// items; lines and columns may also be columns and rows of the image. A channel has six sums, or
+/// items; lines and columns may also be columns and rows of the image. A channel has seven sums, or
 /// four with a stride of two.
 typedef struct {
   const int8_t* items[3];     ///< Of the first column inside the image.
@@ -213,8 +213,7 @@ typedef struct {
   int32_t sums[4 * LINE_SUMS];  ///< The vector of the last columns may end in them.
 } window_part;
 
-/// Assembly that sums five outputs of a channel and maybe one more; a vector has the columns of
-/// two.
+/// Assembly that sums five outputs of a channel and maybe more; a vector has the columns of two.
 #define M3NET_CHANNEL_SUMS(next, more) \
   "vldrb.8 q4, [r3, q2]\n\t"           \
   "vldrb.8 q5, [r3, q6]\n\t"           \
@@ -227,7 +226,9 @@ typedef struct {
   "vmladav.s8 r4, q0, q4\n\t"          \
   "vmladav.s8 r6, q0, q5\n\t"          \
   "vldrw.u32 q0, [q3, #256]\n\t"       \
-  "vmladav.s8 r8, q0, q4\n\t" more "stm r5!, {r0, r2, r4, r6, r8, r10}\n\t"
+  "vmladav.s8 r8, q0, q4\n\t" more "stm r5!, {r0, r2, r4, r6, r8, r10, r12}\n\t"
+#define M3NET_SIXTH_SUM "vmladav.s8 r10, q0, q5\n\t"
+#define M3NET_SEVENTH_SUM "vldrw.u32 q0, [q3, #384]\n\tvmladav.s8 r12, q0, q4\n\t"
 
 /// As above with a stride of two: four outputs, a vector for each.
 #define M3NET_CHANNEL_SUMS_WIDE(next, more) \
@@ -258,12 +259,12 @@ typedef struct {
   "vstrb.32 q0, [r0]\n\t"            \
   "add.w r0, r0, r12\n\t"
 
-/// Assembly that writes six outputs, of which the code's entry may leave out the first ones.
-#define M3NET_WINDOW_OUTPUTS(sign) \
-  M3NET_WINDOW_OUTPUT(sign)        \
-  M3NET_WINDOW_OUTPUT(sign)        \
-  M3NET_WINDOW_OUTPUT(sign)        \
-  M3NET_WINDOW_OUTPUT(sign) M3NET_WINDOW_OUTPUT(sign) M3NET_WINDOW_OUTPUT(sign)
+/// Assembly that writes seven outputs, of which the code's entry may leave out the first ones.
+#define M3NET_WINDOW_OUTPUTS(sign)                                              \
+  M3NET_WINDOW_OUTPUT(sign)                                                     \
+  M3NET_WINDOW_OUTPUT(sign)                                                     \
+  M3NET_WINDOW_OUTPUT(sign) M3NET_WINDOW_OUTPUT(sign) M3NET_WINDOW_OUTPUT(sign) \
+      M3NET_WINDOW_OUTPUT(sign) M3NET_WINDOW_OUTPUT(sign)
 
 /// Assembly that takes one off negative products, which rounds halves away from zero.
 #define M3NET_WINDOW_SIGN  \
@@ -286,17 +287,19 @@ static inline void convolve_columns(window_part* part) {
       "ldrd r2, r4, [r1, #124]\n\t"
       "ldr r5, [r1, #132]\n\t"
       // Where the code for the sums and for so many outputs begins.
-      "adr.w r0, 11f\n\t"
+      "adr.w r0, 12f\n\t"
       "sub r0, r0, r2, lsl #5\n\t"
       "cbnz r4, 1f\n\t"
-      "adr.w r0, 10f\n\t"
+      "adr.w r0, 11f\n\t"
       "sub r0, r0, r2, lsl #5\n\t"
       "sub r0, r0, r2, lsl #3\n\t"
       "1:\n\t"
-      "adr.w r6, 8f\n\t"
+      "adr.w r6, 9f\n\t"
       "cmp r2, #6\n\t"
       "it eq\n\t"
-      "adreq.w r6, 7f\n\t"
+      "adreq.w r6, 8f\n\t"
+      "it gt\n\t"
+      "adrgt.w r6, 7f\n\t"
       "cmp r5, #1\n\t"
       "it ne\n\t"
       "adrne.w r6, 6f\n\t"
@@ -340,11 +343,14 @@ static inline void convolve_columns(window_part* part) {
       "vldrb.8 q6, [r1, #88]\n\t"
       "ldr pc, [r1, #136]\n\t"
       "6:\n\t" M3NET_SUMS(M3NET_CHANNEL_SUMS_WIDE, "")
-      "b 9f\n\t"
-      "7:\n\t" M3NET_SUMS(M3NET_CHANNEL_SUMS, "vmladav.s8 r10, q0, q5\n\t")
-      "b 9f\n\t"
-      "8:\n\t" M3NET_SUMS(M3NET_CHANNEL_SUMS, "")
-      "9:\n\t"
+      "b 10f\n\t"
+      "7:\n\t" M3NET_SUMS(M3NET_CHANNEL_SUMS, M3NET_SIXTH_SUM M3NET_SEVENTH_SUM)
+      "ldr r12, [r1, #116]\n\t"
+      "b 10f\n\t"
+      "8:\n\t" M3NET_SUMS(M3NET_CHANNEL_SUMS, M3NET_SIXTH_SUM)
+      "b 10f\n\t"
+      "9:\n\t" M3NET_SUMS(M3NET_CHANNEL_SUMS, "")
+      "10:\n\t"
       "vldrw.32 q1, [r1, #56]\n\t"
       "vld40.32 {q4, q5, q6, q7}, [r9]\n\t"
       "vld41.32 {q4, q5, q6, q7}, [r9]\n\t"
@@ -353,9 +359,9 @@ static inline void convolve_columns(window_part* part) {
       "mov r0, r11\n\t"
       "add r11, r11, #4\n\t"
       "ldr pc, [r1, #140]\n\t" M3NET_WINDOW_OUTPUTS(M3NET_WINDOW_SIGN)
-      "10:\n\t"
-      "b 11f\n\t" M3NET_WINDOW_OUTPUTS("")
       "11:\n\t"
+      "b 12f\n\t" M3NET_WINDOW_OUTPUTS("")
+      "12:\n\t"
       "cmp r9, r7\n\t"
       "bne 5b\n\t"
       "ldrd r0, r2, [r1, #24]\n\t"
