@@ -263,8 +263,9 @@ typedef struct {
 #define M3NET_WINDOW_OUTPUTS(sign)                                              \
   M3NET_WINDOW_OUTPUT(sign)                                                     \
   M3NET_WINDOW_OUTPUT(sign)                                                     \
+  M3NET_WINDOW_OUTPUT(sign)                                                     \
   M3NET_WINDOW_OUTPUT(sign) M3NET_WINDOW_OUTPUT(sign) M3NET_WINDOW_OUTPUT(sign) \
-      M3NET_WINDOW_OUTPUT(sign) M3NET_WINDOW_OUTPUT(sign)
+      M3NET_WINDOW_OUTPUT(sign)
 
 /// Assembly that takes one off negative products, which rounds halves away from zero.
 #define M3NET_WINDOW_SIGN  \
