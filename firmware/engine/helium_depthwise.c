@@ -260,12 +260,10 @@ typedef struct {
   "add.w r0, r0, r12\n\t"
 
 /// Assembly that writes seven outputs, of which the code's entry may leave out the first ones.
-#define M3NET_WINDOW_OUTPUTS(sign)                                              \
-  M3NET_WINDOW_OUTPUT(sign)                                                     \
-  M3NET_WINDOW_OUTPUT(sign)                                                     \
-  M3NET_WINDOW_OUTPUT(sign)                                                     \
-  M3NET_WINDOW_OUTPUT(sign) M3NET_WINDOW_OUTPUT(sign) M3NET_WINDOW_OUTPUT(sign) \
-      M3NET_WINDOW_OUTPUT(sign)
+#define M3NET_THREE_OUTPUTS(sign) \
+  M3NET_WINDOW_OUTPUT(sign) M3NET_WINDOW_OUTPUT(sign) M3NET_WINDOW_OUTPUT(sign)
+#define M3NET_WINDOW_OUTPUTS(sign) \
+  M3NET_WINDOW_OUTPUT(sign) M3NET_THREE_OUTPUTS(sign) M3NET_THREE_OUTPUTS(sign)
 
 /// Assembly that takes one off negative products, which rounds halves away from zero.
 #define M3NET_WINDOW_SIGN  \
