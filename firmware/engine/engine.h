@@ -106,7 +106,7 @@ typedef struct {
   int8_t pixels;            ///< Windows that are computed together; depthwise: of a line.
   int8_t lines;             ///< Depthwise: whether lines are computed channel by channel.
   int8_t narrow;            ///< Every sum fits the short form of the requantisation.
-  int8_t full;              ///< The outputs reach from -128 to 127; 2: -128 is their zero point.
+  int8_t full;              ///< The outputs reach from -128 to 127.
   int8_t alike;             ///< All channels have one multiplier, offset and shift.
   int8_t minimum, maximum;  ///< Of the outputs.
   int8_t brief;  ///< With M3NET_ENGINE_BRIEF the channels have constants for the shortest form.
@@ -386,7 +386,7 @@ void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* inpu
                               int32_t* scratch);
 
 /// As above, of a layer without `lines`: a function of its own where the other one computes lines.
-#if M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
+#if M3NET_ENGINE_DSP || M3NET_ENGINE_HELIUM
 void m3net_convolve_depthwise_pixels(const m3net_convolution* layer, const int8_t* input,
                                      int8_t* output, int32_t* scratch);
 #else
@@ -394,11 +394,11 @@ void m3net_convolve_depthwise_pixels(const m3net_convolution* layer, const int8_
 #endif
 
 /// As above, of a layer whose window is a part of a row or of a column, where `pixels`, a multiple
-/// of six, are computed at a time, channel by channel. It has at most 15 taps. `scratch` then holds
+/// of six, are computed at a time, channel by channel. It has 3 to 15 taps. `scratch` then holds
 /// the items of four channels that these pixels read, in 16 bits. Each line must be at least as
 /// long as the dilation; with a dilation there is no stride. A line of the output may overwrite
 /// what its own items have read in the same channel.
-#if M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
+#if M3NET_ENGINE_DSP || M3NET_ENGINE_HELIUM
 void m3net_convolve_depthwise_line(const m3net_convolution* layer, const int8_t* input,
                                    int8_t* output, int32_t* scratch);
 #else

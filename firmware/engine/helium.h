@@ -36,6 +36,17 @@ static inline m3net_limits m3net_limits_of(const m3net_convolution* layer) {
   return limits;
 }
 
+/// Whether the output's zero point is -128. Each negative product then gives -128, however halves
+/// are rounded: its sign does not matter. A multiplier of zero has no negative products.
+static inline int32_t m3net_zero_is_least(const m3net_convolution* layer) {
+  const m3net_channel* channel = layer->channels;
+  const m3net_channel* last = channel + layer->output.channels - 1;
+  while (channel < last && channel->multiplier == 0) {
+    ++channel;
+  }
+  return channel->multiplier == 0 || channel->offset >> channel->right == INT8_MIN;
+}
+
 /// Outputs of four channels from their sums without the bias, as m3net_requantize_narrow or
 /// m3net_requantize_wide.
 static inline int32x4_t m3net_finish_vector(int32x4_t sums, const m3net_channel* channels,

@@ -530,7 +530,7 @@ static inline void prepare_pairs(const m3net_convolution* layer, int32_t count,
   pairs->pixels.first_entry = entry_of(blocks - 1);
   pairs->pixels.passes = passes_of(blocks);
   pairs->pixels.entry = entry_of(blocks);
-  pairs->pixels.rounding = layer->full == 2 ? 17 : 1;
+  pairs->pixels.rounding = fits && m3net_zero_is_least(layer) ? 17 : 1;
   pairs->pixels.last = layer->blocks + all - 1;
   pairs->pixels.count = count - (all - 1) * M3NET_VECTOR_BYTES;
 }

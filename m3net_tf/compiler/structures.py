@@ -325,7 +325,7 @@ class Convolution(Structure):
     pixels: Int8
     lines: Int8
     narrow: Bool8
-    full: Int8
+    full: Bool8
     alike: Bool8
     minimum: Int8
     maximum: Int8

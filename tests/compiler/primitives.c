@@ -480,7 +480,6 @@ static int32_t finish_vectors(const int32_t* row, int32_t pixels, uint32_t index
   int16_t patch[2 * ITEMS];
   blocks[index / 4 * 2 + 1].items[index % 4 * M3NET_VECTOR_BYTES] = WEIGHT;
   input[ITEMS - 1] = input[2 * ITEMS - 1] = ITEM;
-  const int32_t from_zero = channels[index].offset >> channels[index].right == INT8_MIN;
   const m3net_convolution layer = {
       .blocks = blocks,
       .channels = channels,
@@ -489,7 +488,7 @@ static int32_t finish_vectors(const int32_t* row, int32_t pixels, uint32_t index
       .window = {1, 1, 1, 1, 1, 1, 0, 0},
       .batches = 1,
       .narrow = 1,
-      .full = from_zero ? 2 : 1,
+      .full = 1,
       .minimum = INT8_MIN,
       .maximum = INT8_MAX};
   m3net_convolve(&layer, input, output, patch);

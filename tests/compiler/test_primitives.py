@@ -798,7 +798,7 @@ CHANGES = (
         )
         for sums in ("q0", "q1")
     ),
-    Change(HC, "layer->full == 2 ?", "layer->full ?", "pair", HELIUM),
+    Change(H, "right == INT8_MIN", "right >= INT8_MIN", "pair", HELIUM),
     *(
         Change(HC, old, new, "single", HELIUM)
         for old, new in (
@@ -838,12 +838,18 @@ CHANGES = (
     Change(L, ", asr #31", ", lsr #31", "longer_line", DSP[:2]),
     Change(DL, "smmlar r12", "smmla r12", "window", DSP[:2]),
     Change(DL, ", asr #31", ", lsr #31", "window", DSP[:2]),
-    Change(HD, "vldrw.32 q1, [%[constants]]", "veor q1, q1, q1", "line", HELIUM),
-    Change(HD, "vqrdmulh.s32", "vqdmulh.s32", "line", HELIUM),
-    Change(HD, "vshr.s32 q1, q0, #31", "veor q1, q1, q1", "line", HELIUM),
-    Change(HD, "vldrw.32 q1, [%[constants], #16]", "veor q1, q1, q1", "line", HELIUM),
-    Change(HD, "vqshl.s32", "vshl.s32", "line", HELIUM),
-    Change(HD, "vshr.s32 q0, q0, #24", "vshr.s32 q0, q0, #23", "line", HELIUM),
+    Change(HD, "vadd.i32 q0, q0, q4", "vmov q0, q0", "line", HELIUM),
+    Change(HD, "vqrdmulh.s32 q0, q0, q5", "vqdmulh.s32 q0, q0, q5", "line", HELIUM),
+    Change(HD, "vpt.s32 lt, q0, zr", "vpt.s32 gt, q0, zr", "line", HELIUM),
+    Change(HD, "vadd.i32 q0, q0, q6", "vmov q0, q0", "line", HELIUM),
+    Change(HD, "vqshl.s32 q0, q0, q7", "vshl.s32 q0, q0, q7", "line", HELIUM),
+    Change(HD, "vadd.i32 q0, q0, r8", "vmov q0, q0", "window", HELIUM),
+    Change(HD, "vshr.s32 q2, q0, #31", "veor q2, q2, q2", "window", HELIUM),
+    Change(HD, "vadd.i32 q2, q2, r10", "vmov q2, q2", "window", HELIUM),
+    Change(HD, "vqrdmlah.s32", "vqdmlah.s32", "window", HELIUM),
+    Change(HD, "vqrdmlash.s32", "vqdmlash.s32", "window", HELIUM),
+    Change(HD, "vqshl.s32 q2, r11", "vshl.s32 q2, r11", "window", HELIUM),
+    Change(HD, "vqshl.s32 q0, r11", "vshl.s32 q0, r11", "window", HELIUM),
     Change(R, "factor.shift > 0 ? 0 : factor.shift", "factor.shift", "multiply", HELIUM),
     Change(R, "vqrdmulhq_n_s32(", "vqdmulhq_n_s32(", "vector_reduce", HELIUM),
     Change(R, "layer->output.shift > 0 ? layer->output.shift : 0", "0", "multiply", HELIUM),

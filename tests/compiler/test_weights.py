@@ -126,6 +126,7 @@ def cases():
             found.append((tflite, case))
     assert min(directions[1], directions[2]) > 3
     forms = collections.Counter[tuple[int, int]]()  # by stride and dilation
+    in_place = 0
     for number, tflite in enumerate(windows_in_a_line(rng)):
         layer = compile_network(tflite).calls[0].arguments[0]
         for count in line_counts(layer, None):
@@ -135,6 +136,12 @@ def cases():
                 forms[max(strides), max(down, right)] += 1
             case = Case(f"line_{number}_{count}", network, random_inputs(rng, network))
             found.append((tflite, case))
+        network = compile_network(tflite, goal=Goal(most_grown=9))  # the output over the input
+        if network.calls[0].arguments[0].pixels > 1:
+            in_place += 1
+            case = Case(f"in_place_{number}", network, random_inputs(rng, network))
+            found.append((tflite, case))
+    assert in_place > 9
     assert min(forms[1, 1], forms[2, 1], forms[1, 2] + forms[1, 3]) > 3
     for columns in range(4, 8):
         tflite = depthwise_pair(columns)
@@ -176,7 +183,7 @@ def depthwise_lines(rng: np.random.Generator) -> Iterator[bytes]:
     """Depthwise convolutions of 3 x 3 pixels, of all lengths of lines and some strides."""
     all_strides = ((1, 1), (2, 2), (3, 3), (2, 1))  # the last ones not by lines
     for strides, padding, rows in itertools.product(all_strides, (SAME, VALID), range(4, 9)):
-        columns = 12 - rows
+        columns = 12 - rows if strides == (1, 1) else 20 - rows
         channels = 8 if rows % 2 else 20
         options = schema.DepthwiseConv2DOptionsT()
         options.strideH, options.strideW = strides
@@ -200,7 +207,7 @@ def windows_in_a_line(rng: np.random.Generator) -> Iterator[bytes]:
         taps, length, others = int(rng.integers(3, 16)), int(rng.integers(6, 40)), number % 3
         if stride == 2:  # from nine taps on
             taps, length = 9 + taps // 2, 24 + length
-        channels = int(rng.integers(1, 10))
+        channels = int(rng.integers(1, 10)) + (16 if number % 5 == 2 else 0)
         padding = VALID if length >= (taps - 1) * dilation + 3 and number % 5 else SAME
         lost = (taps - 1) * dilation if padding == VALID else 0
         outputs = -(-(length - lost) // stride)

@@ -262,18 +262,11 @@ def _layer(
         pixels=1,
         lines=0,
         narrow=channels[1],
-        full=_full(op, minimum, maximum),
+        full=(minimum, maximum) == (INT8_MIN, INT8_MAX),
         alike=len(np.unique(channels[0].values[: target.shape[3], 1:], axis=0)) == 1,
         minimum=minimum,
         maximum=maximum,
     )
-
-
-def _full(op: Operation, minimum: int, maximum: int) -> int:
-    """Whether outputs reach from -128 to 127; 2 if -128 is also their zero point, as after ReLU."""
-    if (minimum, maximum) != (INT8_MIN, INT8_MAX):
-        return 0
-    return 2 if op.output.zero_point == INT8_MIN else 1
 
 
 def _layer_16(
