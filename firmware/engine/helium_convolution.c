@@ -511,26 +511,29 @@ static inline int32_t entry_of(int32_t blocks) {
 /// it. A structure that is returned would be copied by a call.
 static inline void prepare_pairs(const m3net_convolution* layer, int32_t count,
                                  pixel_pairs* pairs) {
+  const int32_t all = (count + M3NET_VECTOR_BYTES - 1) / M3NET_VECTOR_BYTES;
+  pairs->output = 0;
+  pairs->left = 0;
+  pairs->fits = layer->narrow && layer->full && layer->output.channels % 4 == 0;
+  if (!pairs->fits) {
+    return;
+  }
   const int32_t gap = layer->window.rows > 1 ? row_pitch(layer) - row_items(layer) : 0;
   const int32_t apart = layer->window.rows > 1 && row_items(layer) % M3NET_VECTOR_BYTES == 0;
   const int32_t rows = apart ? layer->window.rows : 1;
-  const int32_t all = (count + M3NET_VECTOR_BYTES - 1) / M3NET_VECTOR_BYTES;
-  const int32_t fits = layer->narrow && layer->full && layer->output.channels % 4 == 0;
+  const int32_t blocks = all / rows;
   pairs->in_place = gap == 0 || (apart && gap > 0);
   pairs->gap = gap;
   pairs->bytes = all * M3NET_VECTOR_BYTES;
   pairs->reach = pairs->bytes + (rows - 1) * gap - M3NET_VECTOR_BYTES;
-  pairs->fits = fits;
-  pairs->left = fits ? layer->output.rows * layer->output.columns : 0;
-  pairs->output = 0;
+  pairs->left = layer->output.rows * layer->output.columns;
   pairs->pixels.forward = 2 * all * (int32_t)sizeof(m3net_block);
   pairs->pixels.rows = rows;
-  const int32_t blocks = all / rows;
   pairs->pixels.first_passes = passes_of(blocks - 1);
   pairs->pixels.first_entry = entry_of(blocks - 1);
   pairs->pixels.passes = passes_of(blocks);
   pairs->pixels.entry = entry_of(blocks);
-  pairs->pixels.rounding = fits && m3net_zero_is_least(layer) ? 17 : 1;
+  pairs->pixels.rounding = m3net_zero_is_least(layer) ? 17 : 1;
   pairs->pixels.last = layer->blocks + all - 1;
   pairs->pixels.count = count - (all - 1) * M3NET_VECTOR_BYTES;
 }
