@@ -25,6 +25,14 @@ static void for_each_row(const m3net_loop* loop, const void* layer, const int8_t
   }
 }
 
+/// Whether a sum has assembly. The DSP extension's needs every register, and without
+/// optimisation one is the frame pointer.
+#if M3NET_ENGINE_HELIUM || (M3NET_ENGINE_DSP && defined(__OPTIMIZE__))
+#define ADDS_BY_HALF 1
+#else
+#define ADDS_BY_HALF 0
+#endif
+
 #if M3NET_ENGINE_HELIUM
 
 /// Adds contiguous items. The factor of `halved` is one half.
@@ -67,7 +75,7 @@ static void add_items(const m3net_binary* layer, const int8_t* halved, int32_t h
       : "q0", "q1", "q2", "lr", "cc", "memory");
 }
 
-#elif M3NET_ENGINE_DSP
+#elif ADDS_BY_HALF
 
 /// Adds contiguous items, at least one. The factor of `halved` is one half.
 static void add_items(const m3net_binary* layer, const int8_t* halved, int32_t halved_offset,
@@ -112,7 +120,7 @@ static void add_items(const m3net_binary* layer, const int8_t* halved, int32_t h
 
 #endif
 
-#if M3NET_ENGINE_DSP || M3NET_ENGINE_HELIUM
+#if ADDS_BY_HALF
 
 /// Whether a factor is one half, as TensorFlow Lite's for the input of the larger scale.
 static inline int32_t is_half(m3net_factor factor) {
@@ -197,7 +205,7 @@ static inline void add_row(const m3net_binary* layer, const m3net_row* operands,
 }
 
 static void add(const void* layer, const m3net_row* row) {
-#if M3NET_ENGINE_DSP
+#if ADDS_BY_HALF
   if (add_by_half((const m3net_binary*)layer, row)) {
     return;
   }

@@ -148,6 +148,9 @@ M3NET_SEPARATE void convolve_two(two_pixels* pixels) {
       M3NET_NEXT_BLOCK
       M3NET_NEXT_BLOCK
       M3NET_NEXT_BLOCK
+      ".if . - 2b - 6 * 56\n\t"
+      ".error \"BLOCK_CODE\"\n\t"
+      ".endif\n\t"
       "subs r9, r9, #1\n\t"
       "bne 2b\n\t"
       "subs r7, r7, #1\n\t"
@@ -199,8 +202,7 @@ M3NET_SEPARATE void convolve_two(two_pixels* pixels) {
         "q3", "q4", "q5", "q6", "q7", "cc", "memory");
 }
 
-/// One pixel of a layer with the short form, the whole range and a multiple of eight channels. The
-/// kernel loads the first five words at once.
+/// One pixel of a layer with the short form, the whole range and a multiple of eight channels.
 typedef struct {
   int8_t* output;
   const int8_t* items;               ///< The last 16 items of the window, or fewer.

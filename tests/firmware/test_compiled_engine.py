@@ -129,6 +129,12 @@ def test_what_does_not_fit_into_a_board_says_how_it_would(
     assert remedy or "--" not in str(error.value)
 
 
+_KERNELS = (  # that have assembly
+    *("convolution", "depthwise", "depthwise_line", "elementwise"),
+    *("helium_convolution", "helium_depthwise"),
+)
+
+
 @pytest.mark.parametrize(
     "core", ["cortex-m4", "cortex-m4+nofp", "cortex-m7", "cortex-m3", "cortex-m55"]
 )
@@ -143,7 +149,7 @@ def test_the_kernels_compile_at_all_settings(core: str, optimisation: str, tmp_p
     floats = "soft" if core in ("cortex-m3", "cortex-m4+nofp") else "hard"
     command = ["arm-none-eabi-gcc", f"-mcpu={core}", "-mthumb", f"-mfloat-abi={floats}"]
     command += ["-std=c11", optimisation, "-c", *WARNINGS, f"-I{engine_folder()}"]
-    for name in ("convolution", "depthwise", "depthwise_line", "helium_depthwise"):
+    for name in _KERNELS:
         run_tool(*command, engine_folder() / f"{name}.c", cwd=tmp_path)
 
 
