@@ -267,8 +267,13 @@ def combinations(
         yield *head, *inputs[0], *inputs[1], packed(items)
 
 
-def rounded_negatives(rng: random.Random) -> Iterator[Row]:
-    """Rows of sums whose output depends on how a negative input, the second one, is rounded."""
+def rounded_negatives(rng: random.Random, left_out: int) -> Iterator[Row]:
+    """Rows of sums whose output depends on how a negative input, the second one, is rounded.
+
+    Args:
+        left_out: what makes another output if it is left out of the rounding: the sign, which is
+            0, or half a step, which is 1.
+    """
     output = (1 << 30, -11)
     found = 0
     while found < 4:
@@ -277,9 +282,11 @@ def rounded_negatives(rng: random.Random) -> Iterator[Row]:
         offset = rng.randrange(-127, 1)
         product = scale((item + offset) << 20, pair[0], 0)
         half = 1 << (-pair[1] - 1)
-        down, up = ((product + half + sign) >> -pair[1] for sign in (-1, 1))
-        other = round(-down / (1 << 19))  # nearly cancels it: the sum is not limited
-        result, missed = (scale((other << 19) + each, *output) for each in (down, up))
+        right, wrong = (
+            (product + each) >> -pair[1] for each in (half - 1, half - 1 - (-1, half)[left_out])
+        )
+        other = round(-right / (1 << 19))  # nearly cancels it: the sum is not limited
+        result, missed = (scale((other << 19) + each, *output) for each in (right, wrong))
         if result == missed or other > 255 or not -128 <= result <= 127:
             continue
         found += 1
@@ -413,7 +420,8 @@ def rows() -> dict[str, list[Row]]:
         "tanh": [(p, tanh(p)) for p in (*range(-70_000, 70_000, 47), *EDGES[:-1])],
         "add": [
             *combinations(rng, 20, range(-20, -10), lambda a, b: a + b),
-            *rounded_negatives(random.Random(0)),
+            *rounded_negatives(random.Random(0), 0),
+            *rounded_negatives(random.Random(0), 1),
         ],
         "subtract": list(combinations(rng, 20, range(-20, -10), lambda a, b: a - b)),
         "squared_difference": list(
