@@ -284,7 +284,8 @@ static uint32_t load_word(const int32_t* row) {
 /// Row: as of m3net_requantize_narrow. An output of a depthwise layer whose lines, of some outputs,
 /// are computed channel by channel; the sum has the product of the window's middle, too. The window
 /// has three rows or one.
-static int32_t finish_line(const int32_t* row, uint32_t index, int16_t columns, int16_t rows) {
+static int32_t finish_line(const int32_t* row, uint32_t index, int16_t columns, int16_t rows,
+                           int8_t brief) {
   enum { ITEM = 3, WEIGHT = 5, MOST = 18 };
   // The first channel has the others' zero point, unless its multiplier is zero.
   static const m3net_channel equal_outputs = {0, 0, -255, 0, 1};
@@ -317,7 +318,8 @@ static int32_t finish_line(const int32_t* row, uint32_t index, int16_t columns, 
                                    .narrow = 1,
                                    .full = 1,
                                    .minimum = INT8_MIN,
-                                   .maximum = INT8_MAX};
+                                   .maximum = INT8_MAX,
+                                   .brief = brief};
   if (rows == 1) {
     m3net_convolve_depthwise_line(&layer, input, output, scratch);
   } else {
@@ -425,11 +427,14 @@ static void check_dsp(void) {
   CHECK(even_bytes, m3net_even_bytes((uint32_t)row[0]));
   CHECK(odd_bytes, m3net_odd_bytes((uint32_t)row[0]));
   CHECK(add_products, m3net_add_products((uint32_t)row[0], (uint32_t)row[1], row[2]));
-  COMPARE("line", narrow_rows, finish_line(row, i % 4, 5, 3), m3net_saturate(row[6]));
-  COMPARE("longer_line", narrow_rows, finish_line(row, i % 4, 6, 3), m3net_saturate(row[6]));
-  COMPARE("window", narrow_rows, finish_line(row, i % 4, 6, 1), m3net_saturate(row[6]));
+  COMPARE("line", narrow_rows, finish_line(row, i % 4, 5, 3, 0), m3net_saturate(row[6]));
+  COMPARE("longer_line", narrow_rows, finish_line(row, i % 4, 6, 3, 0), m3net_saturate(row[6]));
+  COMPARE("window", narrow_rows, finish_line(row, i % 4, 6, 1, 0), m3net_saturate(row[6]));
   COMPARE("pixels", narrow_rows, finish_pixels(row, i % 4, 2 + (int32_t)(i / 4 % 3)),
           m3net_saturate(row[6]));
+#if M3NET_ENGINE_BRIEF
+  CHECK(brief, finish_line(row, i % 4, 5, 3, 1));
+#endif
 #if M3NET_ENGINE_WINOGRAD
   COMPARE("tile", narrow_rows, finish_tile(row, i % 4, i / 4 % 2 ? 4 : 8), m3net_saturate(row[6]));
 #endif
