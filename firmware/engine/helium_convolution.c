@@ -94,8 +94,9 @@ typedef struct {
 
 /// Blocks in a pass.
 #define BLOCKS_AT_ONCE 6
-/// Bytes of code for a block.
+/// Bytes of code for a block, and to correct how negative products are rounded.
 #define BLOCK_CODE 56
+#define ROUNDING_CODE 16
 
 /// Assembly that multiplies 16 items of each pixel, in q0 and q1, with the weights of a channel,
 /// and adds to sums if `a` is "a".
@@ -106,15 +107,16 @@ typedef struct {
   ", q0, q2\n\t"                                           \
   "vmladav" a ".s8 " other_sum ", q1, q2\n\t"
 
-#define M3NET_MULTIPLY_BLOCK(a)                    \
-  M3NET_MULTIPLY_CHANNEL(a, ", #48]", "r6", "lr")  \
-  M3NET_MULTIPLY_CHANNEL(a, ", #32]", "r4", "r12") \
-  M3NET_MULTIPLY_CHANNEL(a, ", #16]", "r2", "r10") \
-  M3NET_MULTIPLY_CHANNEL(a, "], #-64", "r0", "r8")
+/// Assembly that multiplies 16 items with the weights of four channels, or of eight.
+#define M3NET_MULTIPLY_BLOCK(MULTIPLY, a) \
+  MULTIPLY(a, ", #48]", "r6", "lr")       \
+  MULTIPLY(a, ", #32]", "r4", "r12")      \
+  MULTIPLY(a, ", #16]", "r2", "r10")      \
+  MULTIPLY(a, "], #-64", "r0", "r8")
 
 #define M3NET_NEXT_BLOCK       \
   "vldrb.8 q0, [r1], #-16\n\t" \
-  "vldrb.8 q1, [r3], #-16\n\t" M3NET_MULTIPLY_BLOCK("a")
+  "vldrb.8 q1, [r3], #-16\n\t" M3NET_MULTIPLY_BLOCK(M3NET_MULTIPLY_CHANNEL, "a")
 
 /// Computes all output channels of two pixels, from the last block of a window to the first one.
 M3NET_SEPARATE void convolve_two(two_pixels* pixels) {
@@ -138,7 +140,7 @@ M3NET_SEPARATE void convolve_two(two_pixels* pixels) {
       "vpstt\n\t"
       "vldrbt.8 q0, [r1], #-16\n\t"
       "vldrbt.8 q1, [r3], #-16\n\t"
-      M3NET_MULTIPLY_BLOCK("")
+      M3NET_MULTIPLY_BLOCK(M3NET_MULTIPLY_CHANNEL, "")
       "ldr pc, [r11, #68]\n\t"
       ".balign 4\n\t"
       "2:\n\t"
@@ -226,12 +228,6 @@ typedef struct {
   "\n\t"                                                 \
   "vmladav" a ".s8 " other_sum ", q0, q2\n\t"
 
-#define M3NET_MULTIPLY_EIGHT(a)                  \
-  M3NET_MULTIPLY_APART(a, ", #48]", "r6", "lr")  \
-  M3NET_MULTIPLY_APART(a, ", #32]", "r4", "r12") \
-  M3NET_MULTIPLY_APART(a, ", #16]", "r2", "r10") \
-  M3NET_MULTIPLY_APART(a, "], #-64", "r0", "r8")
-
 /// Assembly that makes outputs of the sums of four channels, whose constants are in q4 to q7, and
 /// writes them.
 #define M3NET_FINISH_FOUR_SUMS(sums, spare) \
@@ -263,12 +259,12 @@ M3NET_SEPARATE void convolve_one(one_pixel* pixel) {
       "ldr r9, [r11, #20]\n\t"
       "vpst\n\t"
       "vldrbt.8 q0, [r1], #-16\n\t"
-      M3NET_MULTIPLY_EIGHT("")
+      M3NET_MULTIPLY_BLOCK(M3NET_MULTIPLY_APART, "")
       "subs r9, r9, #1\n\t"
       "beq 3f\n\t"
       "2:\n\t"
       "vldrb.8 q0, [r1], #-16\n\t"
-      M3NET_MULTIPLY_EIGHT("a")
+      M3NET_MULTIPLY_BLOCK(M3NET_MULTIPLY_APART, "a")
       "subs r9, r9, #1\n\t"
       "bne 2b\n\t"
       "3:\n\t"
@@ -535,7 +531,7 @@ static inline void prepare_pairs(const m3net_convolution* layer, int32_t count,
   pairs->pixels.first_entry = entry_of(blocks - 1);
   pairs->pixels.passes = passes_of(blocks);
   pairs->pixels.entry = entry_of(blocks);
-  pairs->pixels.rounding = m3net_zero_is_least(layer) ? 17 : 1;
+  pairs->pixels.rounding = (m3net_zero_is_least(layer) ? ROUNDING_CODE : 0) + 1;
   pairs->pixels.last = layer->blocks + all - 1;
   pairs->pixels.count = count - (all - 1) * M3NET_VECTOR_BYTES;
 }

@@ -637,7 +637,7 @@ typedef struct {
   "vqrdmlah.s32 q2, q0, r9\n\t" \
   "vqshl.s32 q2, r11\n\t"       \
   "vshr.s32 q0, q2, #24\n\t"
-/// As above if `zero_is_least`, with the multiplier in a vector.
+/// As above if m3net_zero_is_least, with the multiplier in a vector.
 #define M3NET_LINE_DOUBLE "vdup.32 q2, r9\n\t"
 #define M3NET_LINE_SCALE_SHORT    \
   "vqrdmlash.s32 q0, q2, r10\n\t" \
