@@ -5,6 +5,7 @@
 #include "arithmetic.h"
 #include "engine.h"
 #include "memory.h"
+#include "pixels.h"
 
 #if M3NET_ENGINE_DSP && !M3NET_ENGINE_HELIUM
 
@@ -16,15 +17,6 @@
 #define MOST_PAIRS 8
 /// Comes after the last pair of weights; no pair has this number.
 #define LAST_PAIR 0x80000000u
-
-/// A line of an image; for windows with a dilation every so many of its pixels.
-typedef struct {
-  const int8_t* from;
-  int8_t* to;
-  int32_t inputs, outputs;    ///< Pixels.
-  int32_t step, output_step;  ///< Bytes from a pixel to the next one.
-  int32_t before;             ///< Pixels by which the first window begins before the line.
-} image_line;
 
 /// Two weights of a channel, times two. The windows of every other output begin with a word of the
 /// line: `even` has the weights 0 and 1, then 2 and 3. The others begin with the upper half of the
@@ -117,8 +109,8 @@ static inline line_word* transpose_pixels(const int8_t* from, int32_t step, line
 }
 
 /// Transposes four channels of a line from a pixel on, which may lie outside the image.
-static void transpose(const image_line* line, const int8_t* from, int32_t pixel, uint32_t padding,
-                      line_word* words, int32_t count) {
+static void transpose(const m3net_image_line* line, const int8_t* from, int32_t pixel,
+                      uint32_t padding, line_word* words, int32_t count) {
   const int32_t step = line->step, last = line->inputs - 1;
   while (count > 0) {
     int32_t pairs = 1;
@@ -325,8 +317,9 @@ static void convolve_part(line_part* part) {
 }
 
 /// Computes a line, some outputs at a time.
-M3NET_SEPARATE void convolve_line(const m3net_convolution* layer, const image_line* line,
-                                  int32_t stride, line_word* words) {
+M3NET_SEPARATE void convolve_line(const m3net_convolution* layer, const m3net_image_line* line,
+                                  int32_t stride, int32_t* scratch) {
+  line_word* words = (line_word*)(void*)scratch;
   const int32_t taps = layer->window.rows * layer->window.columns, most = layer->pixels;
   const uint32_t padding = (uint8_t)layer->padding * 0x01010101u;
   const int32_t group_bytes = 4 * ((taps + 1) & ~1), channels = layer->output.channels;
@@ -354,46 +347,10 @@ M3NET_SEPARATE void convolve_line(const m3net_convolution* layer, const image_li
   }
 }
 
-/// A direction in the image.
-typedef struct {
-  int32_t inputs, outputs, step, output_step, before, stride, dilation;
-} direction;
-
 void m3net_convolve_depthwise_line(const m3net_convolution* constants, const int8_t* input,
                                    int8_t* output, int32_t* scratch) {
-  const m3net_convolution copy = *constants;  // which needs no reads from flash for each line
-  const m3net_convolution* layer = &copy;
-  const m3net_image *from = &layer->input, *to = &layer->output;
-  const m3net_window* window = &layer->window;
-  const direction rows = {from->rows,  to->rows,           from->row_step,      to->row_step,
-                          window->top, window->row_stride, window->row_dilation};
-  const direction columns = {from->columns,          to->columns,  from->column_step,
-                             to->column_step,        window->left, window->column_stride,
-                             window->column_dilation};
-  const int32_t by_rows = window->columns == 1;
-  const direction along = by_rows ? rows : columns, across = by_rows ? columns : rows;
-  const int32_t dilation = along.dilation;
-  for (int32_t batch = 0; batch < layer->batches; ++batch) {
-    for (int32_t index = 0; index < across.outputs; ++index) {
-      // With a dilation, every so many outputs share no input with the others.
-      for (int32_t phase = 0; phase < dilation && phase < along.outputs; ++phase) {
-        const int32_t start = phase - along.before;
-        const int32_t before = start < 0 ? (-start + dilation - 1) / dilation : 0;
-        const int32_t pixel = start + before * dilation;  // the first one inside the image
-        const image_line line = {
-            input + (index * across.stride - across.before) * across.step + pixel * along.step,
-            output + index * across.output_step + phase * along.output_step,
-            (along.inputs - pixel + dilation - 1) / dilation,
-            (along.outputs - phase + dilation - 1) / dilation,
-            dilation * along.step,
-            dilation * along.output_step,
-            before};
-        convolve_line(layer, &line, along.stride, (line_word*)(void*)scratch);
-      }
-    }
-    input += from->batch_step;
-    output += to->batch_step;
-  }
+  const m3net_convolution layer = *constants;  // which needs no reads from flash for each line
+  m3net_for_each_line(&layer, input, output, convolve_line, scratch);
 }
 
 #endif

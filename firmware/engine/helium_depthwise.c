@@ -151,26 +151,6 @@ M3NET_SEPARATE void convolve_large(const m3net_convolution* layer, const window_
 /// Weights of a channel, the last of which is zero.
 #define WINDOW_TAPS 10
 
-/// A direction in the image.
-typedef struct {
-  int32_t inputs, outputs;  ///< Pixels.
-  int32_t step, output_step;
-  int32_t before;  ///< Pixels by which the first window begins before the image.
-} direction;
-
-static inline direction down(const m3net_convolution* layer) {
-  const m3net_image *from = &layer->input, *to = &layer->output;
-  const direction rows = {from->rows, to->rows, from->row_step, to->row_step, layer->window.top};
-  return rows;
-}
-
-static inline direction right(const m3net_convolution* layer) {
-  const m3net_image *from = &layer->input, *to = &layer->output;
-  const direction columns = {from->columns, to->columns, from->column_step, to->column_step,
-                             layer->window.left};
-  return columns;
-}
-
 /// Places of a channel's weights among four channels' ones, for a vector of four columns: of an
 /// output whose window begins with the first one, and with the second one.
 typedef struct {
@@ -371,7 +351,7 @@ static inline void fill_column(int8_t* words, int32_t padding) {
 }
 
 /// Computes a line, some outputs at a time. The part has the items of the line's first column.
-static inline void convolve_line(const m3net_convolution* layer, const direction* along,
+static inline void convolve_line(const m3net_convolution* layer, const m3net_direction* along,
                                  window_part* part) {
   const int32_t stride = part->stride, most = stride == 1 ? LINE_SUMS : LINE_SUMS_WIDE;
   int32_t left = along->outputs, column = -along->before;
@@ -431,13 +411,13 @@ M3NET_SEPARATE void convolve_lines(const m3net_convolution* layer, const int8_t*
        {36, 36, 36, 36, 0, 4, 8, 36, 12, 16, 20, 36, 24, 28, 32, 36}},
   };
   const int32_t by_rows = layer->lines == M3NET_ALONG_ROWS;
-  direction along, across;
+  m3net_direction along, across;
   if (by_rows) {
-    along = down(layer);
-    across = right(layer);
+    along = m3net_down(layer);
+    across = m3net_right(layer);
   } else {
-    along = right(layer);
-    across = down(layer);
+    along = m3net_right(layer);
+    across = m3net_down(layer);
   }
   window_part part;
   part.stride = layer->window.row_stride;
@@ -536,15 +516,6 @@ void m3net_convolve_depthwise(const m3net_convolution* layer, const int8_t* inpu
 /// The longest window, so that four outputs read one vector.
 #define LINE_TAPS (M3NET_VECTOR_BYTES - PIXELS_AT_ONCE + 1)
 
-/// A line of an image; for windows with a dilation every so many of its pixels.
-typedef struct {
-  const int8_t* from;
-  int8_t* to;
-  int32_t inputs, outputs;    ///< Pixels.
-  int32_t step, output_step;  ///< Bytes from a pixel to the next one.
-  int32_t before;             ///< Pixels by which the first window begins before the line.
-} image_line;
-
 /// Transposes four pixels or more of up to 16 channels: a word of each channel, and so on.
 static inline int8_t* transpose_pixels(const int8_t* a, int32_t step, int32_t channels,
                                        int32_t count, int8_t* words) {
@@ -575,7 +546,7 @@ static inline int8_t* transpose_pixels(const int8_t* a, int32_t step, int32_t ch
 
 /// Transposes up to 16 channels of a line from a pixel on, which may lie outside the image. The
 /// first and the last pixels take a way through 64 bytes.
-static inline void transpose(const image_line* line, const int8_t* from, int32_t pixel,
+static inline void transpose(const m3net_image_line* line, const int8_t* from, int32_t pixel,
                              int32_t padding, int32_t channels, int8_t* edge, int8_t* words,
                              int32_t count) {
   const mve_pred16_t present = vctp8q((uint32_t)channels);
@@ -721,8 +692,9 @@ typedef struct {
 } line_memory;
 
 /// Computes a line, some outputs of up to 16 channels at a time.
-M3NET_SEPARATE void convolve_taps(const m3net_convolution* layer, const image_line* line,
-                                  int8_t* edge) {
+M3NET_SEPARATE void convolve_taps(const m3net_convolution* layer, const m3net_image_line* line,
+                                  int32_t stride, int32_t* scratch) {
+  (void)stride;  // is 1
   line_memory memory;
   line_part* part = &memory.part;
   const uint32_t taps = (uint32_t)(layer->window.rows * layer->window.columns);
@@ -750,8 +722,9 @@ M3NET_SEPARATE void convolve_taps(const m3net_convolution* layer, const image_li
     part->tap = layer->taps;
     for (int32_t first = 0; first < channels; first += CHANNELS_AT_ONCE) {
       const int32_t rest = channels - first;
-      transpose(line, line->from + first, done - line->before, layer->padding, rest, edge,
-                memory.words, (int32_t)((count + taps + PIXELS_AT_ONCE - 2) / PIXELS_AT_ONCE));
+      transpose(line, line->from + first, done - line->before, layer->padding, rest,
+                (int8_t*)scratch, memory.words,
+                (int32_t)((count + taps + PIXELS_AT_ONCE - 2) / PIXELS_AT_ONCE));
       part->channel = layer->channels + first;
       part->group_end = part->channel + (rest < 4 ? rest : 4);
       part->end = part->channel + (rest < CHANNELS_AT_ONCE ? rest : CHANNELS_AT_ONCE);
@@ -764,38 +737,12 @@ M3NET_SEPARATE void convolve_taps(const m3net_convolution* layer, const image_li
 
 void m3net_convolve_depthwise_line(const m3net_convolution* layer, const int8_t* input,
                                    int8_t* output, int32_t* scratch) {
-  const m3net_image *from = &layer->input, *to = &layer->output;
   const m3net_window* window = &layer->window;
-  const int32_t by_rows = window->columns == 1;
-  const int32_t stride = by_rows ? window->row_stride : window->column_stride;
+  const int32_t stride = window->columns == 1 ? window->row_stride : window->column_stride;
   if (stride > 1 || window->rows * window->columns > LINE_TAPS) {
     m3net_convolve_depthwise_pixels(layer, input, output, scratch);
-    return;
-  }
-  const direction along = by_rows ? down(layer) : right(layer);
-  const direction across = by_rows ? right(layer) : down(layer);
-  const int32_t dilation = by_rows ? window->row_dilation : window->column_dilation;
-  const int32_t across_stride = by_rows ? window->column_stride : window->row_stride;
-  for (int32_t batch = 0; batch < layer->batches; ++batch) {
-    for (int32_t index = 0; index < across.outputs; ++index) {
-      // With a dilation, every so many outputs share no input with the others.
-      for (int32_t phase = 0; phase < dilation && phase < along.outputs; ++phase) {
-        const int32_t start = phase - along.before;
-        const int32_t before = start < 0 ? (-start + dilation - 1) / dilation : 0;
-        const int32_t pixel = start + before * dilation;  // the first one inside the image
-        const image_line line = {
-            input + (index * across_stride - across.before) * across.step + pixel * along.step,
-            output + index * across.output_step + phase * along.output_step,
-            (along.inputs - pixel + dilation - 1) / dilation,
-            (along.outputs - phase + dilation - 1) / dilation,
-            dilation * along.step,
-            dilation * along.output_step,
-            before};
-        convolve_taps(layer, &line, (int8_t*)scratch);
-      }
-    }
-    input += from->batch_step;
-    output += to->batch_step;
+  } else {
+    m3net_for_each_line(layer, input, output, convolve_taps, scratch);
   }
 }
 

@@ -28,6 +28,75 @@ M3NET_INLINE void m3net_for_each_pixel(const m3net_image* image, const m3net_win
   }
 }
 
+/// A direction in an image and its output.
+typedef struct {
+  int32_t inputs, outputs;    ///< Pixels.
+  int32_t step, output_step;  ///< Bytes from a pixel to the next one.
+  int32_t before;             ///< Pixels by which the first window begins before the image.
+} m3net_direction;
+
+M3NET_INLINE m3net_direction m3net_down(const m3net_convolution* layer) {
+  const m3net_image *from = &layer->input, *to = &layer->output;
+  const m3net_direction rows = {from->rows, to->rows, from->row_step, to->row_step,
+                                layer->window.top};
+  return rows;
+}
+
+M3NET_INLINE m3net_direction m3net_right(const m3net_convolution* layer) {
+  const m3net_image *from = &layer->input, *to = &layer->output;
+  const m3net_direction columns = {from->columns, to->columns, from->column_step, to->column_step,
+                                   layer->window.left};
+  return columns;
+}
+
+/// A line of an image; for windows with a dilation every so many of its pixels.
+typedef struct {
+  const int8_t* from;
+  int8_t* to;
+  int32_t inputs, outputs;    ///< Pixels.
+  int32_t step, output_step;  ///< Bytes from a pixel to the next one.
+  int32_t before;             ///< Pixels by which the first window begins before the line.
+} m3net_image_line;
+
+/// Computes a line; `stride` is its windows'.
+typedef void (*m3net_line_function)(const m3net_convolution* layer, const m3net_image_line* line,
+                                    int32_t stride, int32_t* scratch);
+
+/// Calls a function for each line of a layer whose window is a part of a row or of a column.
+M3NET_INLINE void m3net_for_each_line(const m3net_convolution* layer, const int8_t* input,
+                                      int8_t* output, m3net_line_function compute,
+                                      int32_t* scratch) {
+  const m3net_image *from = &layer->input, *to = &layer->output;
+  const m3net_window* window = &layer->window;
+  const int32_t by_rows = window->columns == 1;
+  const m3net_direction rows = m3net_down(layer), columns = m3net_right(layer);
+  const m3net_direction along = by_rows ? rows : columns, across = by_rows ? columns : rows;
+  const int32_t stride = by_rows ? window->row_stride : window->column_stride;
+  const int32_t dilation = by_rows ? window->row_dilation : window->column_dilation;
+  const int32_t across_stride = by_rows ? window->column_stride : window->row_stride;
+  for (int32_t batch = 0; batch < layer->batches; ++batch) {
+    for (int32_t index = 0; index < across.outputs; ++index) {
+      // With a dilation, every so many outputs share no input with the others.
+      for (int32_t phase = 0; phase < dilation && phase < along.outputs; ++phase) {
+        const int32_t start = phase - along.before;
+        const int32_t before = start < 0 ? (-start + dilation - 1) / dilation : 0;
+        const int32_t pixel = start + before * dilation;  // the first one inside the image
+        const m3net_image_line line = {
+            input + (index * across_stride - across.before) * across.step + pixel * along.step,
+            output + index * across.output_step + phase * along.output_step,
+            (along.inputs - pixel + dilation - 1) / dilation,
+            (along.outputs - phase + dilation - 1) / dilation,
+            dilation * along.step,
+            dilation * along.output_step,
+            before};
+        compute(layer, &line, stride, scratch);
+      }
+    }
+    input += from->batch_step;
+    output += to->batch_step;
+  }
+}
+
 /// How a patch is filled with `count` items. Both functions return the end of what they wrote.
 typedef struct {
   int8_t* (*copy)(int8_t* patch, const int8_t* items, int32_t count);
