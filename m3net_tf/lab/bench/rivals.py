@@ -42,6 +42,11 @@ class Rival:
     config: DetectorConfig
     scores: Scores
 
+    @property
+    def word(self) -> str:
+        """What it detects."""
+        return self.config.classes[0].label
+
     def tape(self, chunks: Iterable[Pcm]) -> Tape:
         """The scores of a sound; probabilities in 256ths, as microWakeWord's networks give them."""
         shares = np.fromiter(self.scores(chunks), np.float64)

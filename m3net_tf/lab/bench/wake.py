@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A wake word on real recordings: misses in one folder, false accepts in hours of others.
+"""Wake words on real recordings: misses in recordings of each, false accepts in hours of others.
 
-The recordings may also be mixed with noise, at several levels. The hours without the word, which
-take longest, are computed once for all levels.
+The recordings may also be mixed with noise, at several levels. The hours without the words, which
+take longest, are computed once for all words and levels.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from m3net_tf.evaluation.curve import curve_csv, plot_curve
 from m3net_tf.evaluation.live import fastest_engine
 from m3net_tf.evaluation.scenes import TrueEvent
 from m3net_tf.evaluation.scoring import Tally, TallyFigures
-from m3net_tf.evaluation.tuning import THRESHOLDS, Recording, with_threshold
+from m3net_tf.evaluation.tuning import THRESHOLDS, Recording, total, with_threshold
 from m3net_tf.export import Bundle
 from m3net_tf.lab.bench.rivals import RATE_HZ, Rival
 from m3net_tf.lab.bench.takes import distinct_takes, length_s, level_db, pitch_hz
@@ -115,27 +115,25 @@ class DetectedAt(Detected):
 
 
 class WakeResult(Provenance):
-    """A wake word on real recordings.
+    """Wake words on real recordings.
 
     Attributes:
-        hours: length of the recordings without the word.
-        levels: detections without noise, and at each level of noise.
-        unreadable: files that are damaged or not sound: what can be read of one without the word
-            counts, and a recording of the word is left out.
+        hours: length of the recordings without the words.
+        words: detections of each word without noise, and at each level of noise.
+        unreadable: files that are damaged or not sound: what can be read of one without the words
+            counts, and a recording of a word is left out.
     """
 
     model_sha256: str
-    word: str
     target_false_accepts_per_hour: float
     hours: float
-    levels: list[DetectedAt]
+    words: dict[str, list[DetectedAt]]
     unreadable: list[str]
 
 
 def run_bench_wake(
     bundle: Bundle,
-    word: str,
-    recordings: Sequence[Path],
+    recordings: Mapping[str, Sequence[Path]],
     negatives: Sequence[Path],
     *,
     noise: Sequence[Path] = (),
@@ -148,18 +146,19 @@ def run_bench_wake(
     """Measure an export, streaming, with its own settings and over all thresholds.
 
     Args:
-        recordings: folders or files, in each of which the word is said once.
-        negatives: folders or files without the word.
+        recordings: word -> folders or files, in each of which it is said once.
+        negatives: folders or files without the words.
         noise: folders or files that are mixed into the recordings.
         snr_db: levels of a recording's loudest third above the noise. Each is measured, and the
             recordings without noise.
-        rivals: other networks for the word.
-        target: false accepts an hour.
+        rivals: other networks, each for one of the words.
+        target: false accepts an hour of each word.
         out: folder that gets the curve without noise, as a table and a plot.
 
     Raises:
         ConfigError: there are rivals, and the network does not take sound at their rate.
-        DataError: there are no recordings, or none can be read; there are levels, and no noise.
+        DataError: there are no recordings of a word, or none can be read; there are levels, and no
+            noise.
     """
     rate_hz = bundle.frontend.sample_rate_hz
     if rivals and rate_hz != RATE_HZ:
@@ -172,57 +171,72 @@ def run_bench_wake(
         unreadable.append(path.name)
         log(f"left out: {error}")
 
-    files = _files(recordings)
-    log(f"{len(files)} recordings of {word}")
-    sounds = _read(files, rate_hz, leave_out)
-    if not sounds:
-        raise DataError(f"no recording of {word} can be read, such as {unreadable[0]}")
     noises = _joined(_files(noise), rate_hz) if snr_db else np.zeros(0, np.float32)
-    said = {level: _mixed(sounds, rate_hz, noises, level) for level in (None, *snr_db)}
+    said: dict[str, _ByLevel] = {}
+    for word, places in recordings.items():
+        files = _files(places)
+        log(f"{len(files)} recordings of {word}")
+        sounds = _read(files, rate_hz, leave_out)
+        if not sounds:
+            raise DataError(f"no recording of {word} can be read, such as {unreadable[-1]}")
+        said[word] = {level: _mixed(sounds, rate_hz, noises, level) for level in (None, *snr_db)}
     without = _files(negatives)
     tolerance_s = bundle.detector.window_columns * bundle.frontend.hop_s
-    own = _Listener(
-        bundle.frontend, bundle.detector, bundle.labels.index(word), partial(_tape, bundle)
-    )
-    log("recordings without it")
-    measured = _measured(own, said, _chunks(without, rate_hz, leave_out), target, tolerance_s)
-    quiet = measured[None]
+    own = _Listener(bundle.frontend, bundle.detector, partial(_tape, bundle))
+    log("recordings without it" if len(said) == 1 else "recordings without them")
+    unspoken = _unspoken(own, _chunks(without, rate_hz, leave_out), tolerance_s)
+    measured = {word: _measured(own, word, said[word], unspoken, target) for word in said}
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        curve = [(threshold, {word: each}) for threshold, each in quiet.points]
-        write_text(out / "wake_curve.csv", curve_csv(curve, quiet.hours))
-        plot_curve(curve, quiet.chosen, quiet.hours, out / "wake_curve.png")
-    others: dict[str, dict[float | None, _Measured]] = {}
+        _write_curves(out, measured, unspoken.hours)
+    others: dict[str, dict[str, dict[float | None, _Measured]]] = {word: {} for word in said}
     for rival in rivals:
-        log(f"the same with {rival.name}")
-        listener = _Listener(rival.frontend, rival.config, 0, rival.tape)
+        log(f"{rival.word} with {rival.name}")
+        listener = _Listener(rival.frontend, rival.config, rival.tape)
         chunks = _chunks(without, rate_hz, lambda path, error: None)
-        others[rival.name] = _measured(listener, said, chunks, target, tolerance_s)
+        others[rival.word][rival.name] = _measured(
+            listener, rival.word, said[rival.word], _unspoken(listener, chunks, tolerance_s), target
+        )
     return {
         "model_sha256": bundle.manifest.model.sha256,
-        "word": word,
         "target_false_accepts_per_hour": target,
-        "hours": quiet.hours,
-        "levels": [
-            {
-                "snr_db": level,
-                **each.detected,
-                "rivals": {name: other[level].detected for name, other in others.items()},
-            }
-            for level, each in measured.items()
-        ],
+        "hours": unspoken.hours,
+        "words": {
+            word: [
+                {
+                    "snr_db": level,
+                    **each.detected,
+                    "rivals": {name: other[level].detected for name, other in others[word].items()},
+                }
+                for level, each in levels.items()
+            ]
+            for word, levels in measured.items()
+        },
         "unreadable": unreadable,
         **provenance(),
     }
 
 
+def _write_curves(
+    out: Path, measured: Mapping[str, Mapping[float | None, "_Measured"]], hours: float
+) -> None:
+    """Write the curve of all words without noise, as a table and a plot."""
+    quiet = {word: levels[None] for word, levels in measured.items()}
+    curve = [
+        (threshold, {word: each.points[index][1] for word, each in quiet.items()})
+        for index, threshold in enumerate(THRESHOLDS)
+    ]
+    chosen = total({word: each.chosen for word, each in quiet.items()})
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "wake_curve.csv", curve_csv(curve, hours))
+    plot_curve(curve, chosen, hours, out / "wake_curve.png")
+
+
 @dataclasses.dataclass(frozen=True)
 class _Listener:
-    """A network with its detector, in which the word has a label."""
+    """A network with its detector."""
 
     frontend: FrontendConfig
     config: DetectorConfig
-    label: int
     tape: Callable[[Iterator[Pcm]], Tape]
 
 
@@ -235,6 +249,10 @@ class _Said:
     mixes: list[Pcm]
     spans_s: list[tuple[float, float]]
     rate_hz: int
+
+
+_ByLevel = dict[float | None, _Said]
+"""By the level of noise; None without."""
 
 
 def _read(files: Sequence[Path], rate_hz: int, leave_out: LeaveOut) -> list[Audio]:
@@ -275,27 +293,29 @@ class _Measured:
     detected: Detected
     points: list[tuple[float, Tally]]
     chosen: Tally
-    hours: float
+
+
+def _unspoken(listener: _Listener, without: Iterator[Pcm], tolerance_s: float) -> Recording:
+    """The scores of the recordings without the words."""
+    tape = listener.tape(without)
+    hours = len(tape.levels) * listener.frontend.hop_s / 3600
+    return Recording(listener.frontend, tape, (), hours, tolerance_s)
 
 
 def _measured(
-    listener: _Listener,
-    said: Mapping[float | None, _Said],
-    without: Iterator[Pcm],
-    target: float,
-    tolerance_s: float,
+    listener: _Listener, word: str, said: _ByLevel, unspoken: Recording, target: float
 ) -> dict[float | None, _Measured]:
-    """A network's detections by level of noise."""
-    tape = listener.tape(without)
-    hours = len(tape.levels) * listener.frontend.hop_s / 3600
-    unspoken = Recording(listener.frontend, tape, (), hours, tolerance_s)
-    return {level: _measured_at(listener, each, unspoken, target) for level, each in said.items()}
+    """A network's detections of a word by level of noise."""
+    return {
+        level: _measured_at(listener, word, each, unspoken, target) for level, each in said.items()
+    }
 
 
-def _measured_at(listener: _Listener, said: _Said, unspoken: Recording, target: float) -> _Measured:
+def _measured_at(
+    listener: _Listener, word: str, said: _Said, unspoken: Recording, target: float
+) -> _Measured:
     config = listener.config
-    label = listener.label
-    word = config.classes[label].label
+    label = next(number for number, each in enumerate(config.classes) if each.label == word)
     hours = unspoken.hours
     truth = tuple(TrueEvent(label, start_s, end_s) for start_s, end_s in said.spans_s)
     spoken = dataclasses.replace(
@@ -318,7 +338,7 @@ def _measured_at(listener: _Listener, said: _Said, unspoken: Recording, target: 
         "tuned": {"threshold": threshold, "figures": chosen.to_dict(hours)},
         "at_target": best and {"threshold": best[0], "figures": best[1].to_dict(hours)},
     }
-    return _Measured(detected, points, chosen, hours)
+    return _Measured(detected, points, chosen)
 
 
 class _ByTakes(TypedDict):
@@ -358,7 +378,7 @@ def _takes(shares: npt.NDArray[np.float64]) -> Takes:
 
 
 def _chunks(files: Sequence[Path], rate_hz: int, leave_out: LeaveOut) -> Iterator[Pcm]:
-    """The recordings without the word, one after the other."""
+    """The recordings without the words, one after the other."""
     for path in files:
         try:
             yield from pcm_chunks(path, rate_hz)

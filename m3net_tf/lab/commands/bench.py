@@ -213,13 +213,16 @@ def bench_stream(
 def bench_wake(
     run: RunFolder,
     recordings: Annotated[
-        list[Path], typer.Option(metavar="FOLDER", help="Recordings of the word; repeatable.")
+        list[str],
+        typer.Option(
+            metavar="[WORD=]FOLDER",
+            help="Recordings of a word, which is named where the network has several; repeatable.",
+        ),
     ],
     negatives: Annotated[
         list[Path],
-        typer.Option(metavar="FOLDER", help="Recordings without the word; repeatable."),
+        typer.Option(metavar="FOLDER", help="Recordings without the words; repeatable."),
     ],
-    word: Annotated[str, typer.Option(help="Class of the word; default: the only one.")] = "",
     noise: Annotated[
         list[Path] | None,
         typer.Option(metavar="FOLDER", help="Sounds that are mixed in; repeatable."),
@@ -227,15 +230,15 @@ def bench_wake(
     snr_db: Annotated[
         list[float] | None,
         typer.Option(
-            help="Level of the word above the noise, measured beside the sound without noise; "
+            help="Level of a word above the noise, measured beside the sound without noise; "
             "repeatable."
         ),
     ] = None,
     rival: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME",
-            help="Another network for the word: microwakeword:NAME, openwakeword:NAME or its file; "
+            metavar="[WORD=]NAME",
+            help="Another network for a word: microwakeword:NAME, openwakeword:NAME or its file; "
             "repeatable.",
         ),
     ] = None,
@@ -248,30 +251,41 @@ def bench_wake(
     out: Annotated[Path | None, typer.Option(help="Folder for the curve.")] = None,
     as_json: AlwaysJson = True,
 ) -> None:
-    """Measure a wake word on real recordings: misses, and false accepts an hour."""
+    """Measure wake words on real recordings: misses, and false accepts an hour."""
     from m3net_tf.export import Bundle
     from m3net_tf.lab.bench.rivals import load_rival
     from m3net_tf.lab.bench.wake import run_bench_wake
 
     bundle = Bundle.load(run / "export")
     words = [each.label for each in bundle.detector.classes if each.event]
-    if word not in words and (word or len(words) > 1):
-        raise typer.BadParameter(f"--word {word!r}: choose one of {', '.join(words)}")
-    word = word or words[0]
+    said: dict[str, list[Path]] = {}
+    for each in recordings:
+        word, folder = _of_a_word("--recordings", each, words)
+        said.setdefault(word, []).append(Path(folder))
+    rivals = [_of_a_word("--rival", each, list(said)) for each in rival or ()]
     say_json(
         run_bench_wake(
             bundle,
-            word,
-            recordings,
+            said,
             negatives,
             noise=noise or (),
             snr_db=snr_db or (),
-            rivals=[load_rival(each, word) for each in rival or ()],
+            rivals=[load_rival(name, word) for word, name in rivals],
             target=target_false_accepts_per_hour,
             out=out,
             log=progress_beside(True),
         )
     )
+
+
+def _of_a_word(option: str, value: str, words: list[str]) -> tuple[str, str]:
+    """Divide WORD=VALUE; the word can be missing where there is only one."""
+    word, sign, rest = value.partition("=")
+    if sign and word in words:
+        return word, rest
+    if len(words) == 1:
+        return words[0], value
+    raise typer.BadParameter(f"{option} {value}: begin with one of {'=, '.join(words)}=")
 
 
 @bench_app.command("enrol")

@@ -103,14 +103,16 @@ def test_rivals_get_the_same_sounds(exported, micro, opened, tmp_path):
         path.parent.mkdir(exist_ok=True)
         soundfile.write(path, sound, rate_hz)
     rivals = [load_rival(name, word) for name in (micro, opened)]
-    result = run_bench_wake(bundle, word, [tmp_path / "said"], [tmp_path / "others"], rivals=rivals)
+    result = run_bench_wake(
+        bundle, {word: [tmp_path / "said"]}, [tmp_path / "others"], rivals=rivals
+    )
     for name, false_accepts in (("loud.json", 1), ("loud.onnx", 2)):
-        found = result["levels"][0]["rivals"][name]
+        found = result["words"][word][0]["rivals"][name]
         figures = found["tuned"]["figures"]
         assert (figures["true_events"], figures["missed"]) == (2, 1)
         assert figures["false_accepts"] == false_accepts
         assert found["takes"]["miss_rate"] == 0.5
-    assert result["levels"][0]["rivals"]["loud.json"]["tuned"]["threshold"] == 0.9
+    assert result["words"][word][0]["rivals"]["loud.json"]["tuned"]["threshold"] == 0.9
 
 
 def test_what_cannot_be_loaded_is_named(micro, opened, tmp_path, monkeypatch):
