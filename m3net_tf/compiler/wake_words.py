@@ -48,14 +48,14 @@ class WakeWord:
     Attributes:
         phrase: what is said.
         model: the ``.tflite`` file.
-        cutoff: the mean probability above which it is detected, in 255ths.
+        cutoff: the mean probability above which it is detected.
         window: number of probabilities that the mean is taken over.
         step_ms: time from one column of features to the next.
     """
 
     phrase: str
     model: Path
-    cutoff: int
+    cutoff: float
     window: int
     step_ms: int
 
@@ -89,7 +89,7 @@ def read_wake_word(path: Path) -> WakeWord:
             "of github.com/esphome/micro-wake-word-models, or a .tflite file"
         ) from None
     model = path.parent / values["model"]
-    return WakeWord(values["wake_word"], model, int(cutoff * _FULL), window, step_ms)
+    return WakeWord(values["wake_word"], model, cutoff, window, step_ms)
 
 
 def detection_header(word: WakeWord, network: CompiledNetwork, name: str) -> str:
@@ -114,7 +114,7 @@ def detection_header(word: WakeWord, network: CompiledNetwork, name: str) -> str
                 phrase="".join(each if each.isalnum() else " " for each in word.phrase),
                 stride=stride,
                 features=FEATURES,
-                cutoff=word.cutoff,
+                cutoff=int(word.cutoff * _FULL),
                 window=word.window,
                 step_ms=word.step_ms,
                 cold=_COLD_COLUMNS,

@@ -7,15 +7,15 @@ import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from m3net_tf.audio.frontend import FrontendConfig
+from m3net_tf.compiler.wake_words import read_wake_word
 from m3net_tf.runtime.detector import Tape
 from m3net_tf.runtime.detector_config import ClassSettings, DetectorConfig, at_threshold
-from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import ConfigError, DataError
 
 RATE_HZ = 16_000
@@ -66,7 +66,8 @@ def load_rival(name: str, word: str) -> Rival:
 
     Raises:
         ConfigError: the package is not installed, or there is no such network.
-        DataError: a file is missing or damaged.
+        DataError: a network's file is missing.
+        ModelError: a manifest is damaged.
     """
     kind, _, builtin = name.partition(":")
     if kind == "microwakeword":
@@ -86,35 +87,18 @@ def load_rival(name: str, word: str) -> Rival:
     )
 
 
-class _Micro(TypedDict):
-    probability_cutoff: float
-    sliding_window_size: int
-
-
-class _Manifest(TypedDict):
-    """What is read of microWakeWord's manifest, version 2."""
-
-    wake_word: str
-    model: str
-    micro: _Micro
-
-
 def _micro_wake_word(name: str, manifest: Path, word: str) -> Rival:
     package = _package("pymicro_wakeword", "pymicro-wakeword")
     if not manifest.is_file():
         known = ", ".join(path.stem for path in sorted(manifest.parent.glob("*.json")))
         raise ConfigError(f"--rival {name}: there is no {manifest.name}; known: {known or 'none'}")
-    content = read_json(manifest, _Manifest)
-    cutoff = content["micro"]["probability_cutoff"]
-    window = content["micro"]["sliding_window_size"]
-    network = manifest.parent / content["model"]
-    _require_file(network)
+    read = read_wake_word(manifest)
+    _require_file(read.model)
     # The detector here takes the mean, so the package has to give each run's probability.
-    micro: _Micro = {"probability_cutoff": cutoff, "sliding_window_size": 1}
-    single: _Manifest = {
-        "wake_word": content["wake_word"],
-        "model": str(network.resolve()),
-        "micro": micro,
+    single = {
+        "wake_word": read.phrase,
+        "model": str(read.model.resolve()),
+        "micro": {"probability_cutoff": read.cutoff, "sliding_window_size": 1},
     }
 
     def load() -> Any:
@@ -137,7 +121,9 @@ def _micro_wake_word(name: str, manifest: Path, word: str) -> Rival:
                     yield share
 
     frontend = FrontendConfig(frame_samples=480, hop_samples=_FEATURE_SAMPLES)
-    return Rival(name, frontend, _detector(word, frontend, stride, cutoff, window), scores)
+    return Rival(
+        name, frontend, _detector(word, frontend, stride, read.cutoff, read.window), scores
+    )
 
 
 def _open_wake_word(name: str, model: str, word: str) -> Rival:

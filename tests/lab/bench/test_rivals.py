@@ -13,7 +13,7 @@ from refusals import refuses
 from m3net_tf.export import Bundle
 from m3net_tf.lab.bench.rivals import load_rival
 from m3net_tf.lab.bench.wake import run_bench_wake
-from m3net_tf.system.errors import ConfigError, DataError
+from m3net_tf.system.errors import ConfigError, DataError, ModelError
 
 pytestmark = pytest.mark.usefixtures("private_cache")
 LOUD = 1000
@@ -58,11 +58,10 @@ def micro(monkeypatch, tmp_path) -> str:
     module.MicroWakeWordFeatures = MicroWakeWordFeatures
     monkeypatch.setitem(sys.modules, "pymicro_wakeword", module)
     (tmp_path / "loud.tflite").touch()
-    settings = {"probability_cutoff": 0.9, "sliding_window_size": 5}
+    settings = {"probability_cutoff": 0.9, "sliding_window_size": 5, "feature_step_size": 10}
     manifest = tmp_path / "loud.json"
-    manifest.write_text(
-        json.dumps({"wake_word": "Loud", "model": "loud.tflite", "micro": settings})
-    )
+    content = {"type": "micro", "version": 2, "wake_word": "Loud", "model": "loud.tflite"}
+    manifest.write_text(json.dumps({**content, "micro": settings}))
     return str(manifest)
 
 
@@ -124,7 +123,7 @@ def test_what_cannot_be_loaded_is_named(micro, opened, tmp_path, monkeypatch):
     with refuses(DataError, "missing.tflite"):
         load_rival(str(tmp_path / "missing.tflite"), "loud")
     (tmp_path / "empty.json").write_text("{}")
-    with refuses(DataError, "empty.json", "wake_word"):
+    with refuses(ModelError, "empty.json", "wake word"):
         load_rival(str(tmp_path / "empty.json"), "loud")
     other = tmp_path / "other.tflite"
     other.touch()
