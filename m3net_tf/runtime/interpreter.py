@@ -8,8 +8,6 @@ A network with 16-bit activations has int8 inputs and outputs here, as on the de
 shifted left by 8 bits, and a score, which is never negative, is reduced to its upper 8 bits.
 """
 
-import contextlib
-import io
 import re
 from typing import Any
 
@@ -236,6 +234,9 @@ def host_arena_bytes(tflite: bytes) -> int:
 def _tflm() -> Any:
     with native_stderr():  # the wheel's own imports of TensorFlow are noisy
         from tflite_micro.python.tflite_micro import runtime
+    # Some versions print from Python to the standard output, where JSON may follow. To redirect
+    # that would take the output of all threads.
+    runtime.print = lambda *_, **__: None
     return runtime
 
 
@@ -252,8 +253,7 @@ def _load_tflm(tflite: bytes, arena_bytes: int) -> Any:
     if reason:
         raise ModelError(reason)
     try:
-        # Some versions of the wheel print to the standard output, where JSON may follow.
-        with native_stderr(), contextlib.redirect_stdout(io.StringIO()):
+        with native_stderr():
             return _tflm().Interpreter.from_bytes(tflite, arena_size=arena_bytes)
     except (RuntimeError, ValueError) as error:
         raise ModelError(

@@ -90,10 +90,9 @@ def test_what_is_no_network(damage, tflite):
 
 
 def test_what_the_wheel_prints_does_not_mix_with_json(monkeypatch, tflite, capsys):
-    def from_bytes(*_: object, **__: object) -> None:
-        print("Number of resource variables the model uses = 0")
-
-    wheel = types.SimpleNamespace(Interpreter=types.SimpleNamespace(from_bytes=from_bytes))
+    wheel = types.ModuleType("runtime")
+    source = "class Interpreter:\n  def from_bytes(*_, **__): print('Number of resource variables')"
+    exec(source, wheel.__dict__)
     package = types.SimpleNamespace(runtime=wheel)
     monkeypatch.setitem(sys.modules, "tflite_micro.python.tflite_micro", package)
     interpreter._load_tflm(tflite, 1 << 20)
