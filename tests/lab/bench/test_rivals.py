@@ -122,8 +122,8 @@ def test_what_cannot_be_loaded_is_named(micro, opened, tmp_path, monkeypatch):
         load_rival(micro, "loud")
     with refuses(DataError, "missing.tflite"):
         load_rival(str(tmp_path / "missing.tflite"), "loud")
-    (tmp_path / "empty.json").write_text("{}")
-    with refuses(ModelError, "empty.json", "wake word"):
+    (tmp_path / "empty.json").write_text('{"type": "micro", "version": 2}')
+    with refuses(ModelError, "empty.json", "wake_word"):
         load_rival(str(tmp_path / "empty.json"), "loud")
     other = tmp_path / "other.tflite"
     other.touch()
