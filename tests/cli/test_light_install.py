@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Outside a source checkout, and without the packages of a full installation: one line each."""
 
+import contextlib
 import importlib.util
 import json
 import shutil
@@ -225,7 +226,7 @@ LAB_LIGHT = {
     "bench table m3net/table4": TRAIN,
     "bench engine": TRAIN,
     "bench stream model.tflite": TRAIN,
-    "bench wake no_run --word a --recordings b --negatives c": TRAIN,
+    "bench wake no_run --recordings b --negatives c": TRAIN,
     "bench enrol no_export --recordings b --negatives c": "no_export",
     "bench body no_network --data esc10=no_data": TRAIN,
     "bench normal --data-dir no_data --body no_network": TRAIN,
@@ -301,6 +302,16 @@ def light(tmp_path_factory, tiny_run) -> dict[str, tuple[int, str, str]]:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("line", LIGHT)
+def test_the_options_of_the_list_exist(line):
+    command, words, context = typer.main.get_command(app), line.split(), None
+    while hasattr(command, "commands"):
+        command, context = command.commands[words[0]], typer.Context(command, parent=context)
+        words = words[1:]
+    with contextlib.suppress(typer.BadParameter):  # a file is missing here
+        command.make_context(line, words, parent=context)
 
 
 def test_the_list_has_every_command():
