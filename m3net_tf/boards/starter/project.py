@@ -169,6 +169,8 @@ def _of_nothing(training: int, longer: float, proposal: Proposal) -> Sections:
             "batch_size": 16 if training < _FEW else 32,
             "weight_average": 0.99,
             "class_weights": "none",
+            # The best epoch of few validation clips is chance.
+            "keep": "best" if training > _MANY else "last",
         },
     }
 
