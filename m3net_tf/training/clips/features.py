@@ -263,7 +263,7 @@ def _sounds(
     """The missing maps' keys and waveforms, in batches that other threads read ahead.
 
     Threads suffice because decoding, resampling and TensorFlow release Python's global lock;
-    processes would have to load TensorFlow. A map does not depend on its batch.
+    processes would have to load TensorFlow. The rounding of a float32 map depends on its batch.
     """
     samples = dataset.info.clip_samples
     rate_hz = dataset.info.sample_rate_hz
@@ -325,7 +325,7 @@ def row_keys(
     augmentation: AugmentationSection | None = None,
     seed: int = 0,
 ) -> list[list[bytes]]:
-    """Keys of a split's feature maps, copies x clips: equal keys mean equal maps.
+    """Keys of a split's feature maps, copies x clips: equal keys mean equal maps, up to rounding.
 
     Without a front end they are keys of the waveforms.
 
