@@ -44,7 +44,7 @@ from m3net_tf.training.clips.checks import input_shape
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.recipe.sections import AugmentationSection
 
-_LAYOUT = 1  # incremented when the same settings give other features
+_LAYOUT = 2  # incremented when the same settings give other features
 _TASK_WAVES = 128
 _TASK_SAMPLES = 2**22
 _SHORT_SAMPLES = 2**15
@@ -263,7 +263,7 @@ def _sounds(
     """The missing maps' keys and waveforms, in batches that other threads read ahead.
 
     Threads suffice because decoding, resampling and TensorFlow release Python's global lock;
-    processes would have to load TensorFlow. The rounding of a float32 map depends on its batch.
+    processes would have to load TensorFlow. A map does not depend on its batch.
     """
     samples = dataset.info.clip_samples
     rate_hz = dataset.info.sample_rate_hz
@@ -325,7 +325,7 @@ def row_keys(
     augmentation: AugmentationSection | None = None,
     seed: int = 0,
 ) -> list[list[bytes]]:
-    """Keys of a split's feature maps, copies x clips: equal keys mean equal maps, up to rounding.
+    """Keys of a split's feature maps, copies x clips: equal keys mean equal maps.
 
     Without a front end they are keys of the waveforms.
 

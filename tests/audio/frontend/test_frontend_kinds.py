@@ -2,6 +2,9 @@
 """Spectrogram, waveform, Kaldi's FBank and the papers' front ends, compared with their origins."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import librosa
 import numpy as np
@@ -93,6 +96,30 @@ def test_compiled_rounds_as_eager_over_millions_of_values():
         waves = (level * rng.standard_normal((64, 16_000))).astype(np.float32)
         eager = graph.features_int8(config, waves).numpy()
         np.testing.assert_array_equal(graph.batch_features(config, waves), eager)
+
+
+ALONE_OR_TOGETHER = """
+import numpy as np
+
+from m3net_tf.audio.frontend import FrontendConfig, frontend_preset, graph
+
+waves = np.random.default_rng(0).normal(0, 0.1, (23, 16_000)).astype(np.float32)
+mfcc = FrontendConfig(mfcc_coefficients=10, feature_min=-80.0, feature_max=40.0)
+for config in (frontend_preset("m3net", sample_rate_hz=16_000), mfcc, frontend_preset("diffres")):
+    for dtype in ("float32", "int8"):
+        together = graph.batch_features(config, waves, dtype)
+        for first, last in ((0, 1), (1, 6), (6, 23)):
+            alone = graph.batch_features(config, waves[first:last], dtype)
+            np.testing.assert_array_equal(alone, together[first:last])
+"""
+
+
+def test_a_map_does_not_depend_on_the_other_clips_of_its_batch():
+    """With AVX2, TensorFlow rounds a row of a matrix product by its place among the rows."""
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-c", ALONE_OR_TOGETHER]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def knf_fbank(config: FrontendConfig, audio: np.ndarray) -> np.ndarray:
