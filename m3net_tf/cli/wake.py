@@ -77,6 +77,13 @@ def wake(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of the voices, sounds and scenes.  [default: 0]")
     ] = None,
+    micro_wake_word: Annotated[
+        bool,
+        typer.Option(
+            "--micro-wake-word",
+            help="Also train a network for ESPHome's micro_wake_word, and write its JSON file.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the project; default: <first phrase>_wake.")
     ] = None,
@@ -88,12 +95,21 @@ def wake(
     needs the phrase only. recipe.yaml may be changed in between.
     """
     require_modules("m3net wake", "train", "m3net_tf.system.keras", "librosa")
+    if micro_wake_word and add is not None:
+        raise typer.BadParameter(
+            "--micro-wake-word learns from the voices, not from own recordings: leave --add out"
+        )
+    if micro_wake_word:  # what is missing is said before the voices speak for minutes
+        require_modules("--micro-wake-word", "microwakeword", "pymicro_features")
     from m3net_tf.wake.making import make_wake_word
-    from m3net_tf.wake.rendering import wake_lines
+    from m3net_tf.wake.micro_wake_word import make_micro_wake_words
+    from m3net_tf.wake.rendering import micro_wake_word_lines, wake_lines
 
+    project = out or Path(f"{'_'.join(phrases[0].lower().split())}_wake")
+    log = progress_beside(as_json)
     made = make_wake_word(
         phrases,
-        out or Path(f"{'_'.join(phrases[0].lower().split())}_wake"),
+        project,
         board=board,
         language=language,
         count=voice_count,
@@ -106,12 +122,13 @@ def wake(
         target_false_accepts_per_hour=target_false_accepts_per_hour,
         hours=hours,
         seed=seed,
-        log=progress_beside(as_json),
+        log=log,
     )
+    micro = make_micro_wake_words(project, log) if micro_wake_word else None
     if as_json:
-        say_json(made.to_dict())
+        say_json(made.to_dict() | ({"micro_wake_word": micro} if micro else {}))
         return
-    for line in wake_lines(made):
+    for line in (*wake_lines(made), *(micro_wake_word_lines(micro) if micro else ())):
         say(line)
     say_next("m3net", "flash", made.run.folder, "--board", made.settings.board)
 

@@ -13,8 +13,9 @@ from typing import NotRequired, TypedDict
 
 from m3net_tf.compiler.names import require_name
 from m3net_tf.compiler.network import CompiledNetwork
-from m3net_tf.system.artifacts import parse_json, read_file
+from m3net_tf.system.artifacts import parse_json, read_file, write_json
 from m3net_tf.system.errors import ModelError
+from m3net_tf.tflite.read import read_graph
 
 SUFFIX = ".json"
 FEATURES = 40  # of a column
@@ -24,6 +25,7 @@ _MOST_WINDOW = 255
 _MOST_STEP_MS = 30  # as ESPHome
 _FIRST_STEP_MS = 20  # of all networks with a file of version 1
 _COLD_COLUMNS = 100
+_BESIDES_TENSORS = 12 << 10  # bytes that TensorFlow Lite Micro takes, at most, for such a network
 
 
 class _Micro(TypedDict):
@@ -90,6 +92,37 @@ def read_wake_word(path: Path) -> WakeWord:
         ) from None
     model = path.parent / values["model"]
     return WakeWord(values["wake_word"], model, cutoff, window, step_ms)
+
+
+def write_wake_word(word: WakeWord, path: Path, language: str) -> None:
+    """Write the JSON file, of version 2, of a wake word whose model is beside it.
+
+    Args:
+        language: of the voices that the network was trained with, as ``en``.
+
+    Raises:
+        ModelError: the model is damaged.
+    """
+    graph = read_graph(read_file(word.model))
+    computed = sum(tensor.size for tensor in graph.tensors() if tensor.data is None)
+    write_json(
+        path,
+        {
+            "type": "micro",
+            "version": 2,
+            "wake_word": word.phrase,
+            "author": "m3net wake",
+            "trained_languages": [language],
+            "model": word.model.name,
+            "micro": {
+                "probability_cutoff": word.cutoff,
+                "sliding_window_size": word.window,
+                "feature_step_size": word.step_ms,
+                "tensor_arena_size": computed + _BESIDES_TENSORS,
+                "minimum_esphome_version": "2024.7.0",
+            },
+        },
+    )
 
 
 def detection_header(word: WakeWord, network: CompiledNetwork, name: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from m3net_tf.audio.datasets import AudioDataset
+from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.audio.frontend.level import Gain
 from m3net_tf.evaluation.curve import curve_csv, plot_curve
 from m3net_tf.evaluation.scenes import SceneSettings, TrueEvent, make_scenes
@@ -17,6 +18,7 @@ from m3net_tf.export import Bundle
 from m3net_tf.export.from_run import detector_of_run
 from m3net_tf.runtime.desktop import load_adaptive, load_streamed
 from m3net_tf.runtime.detector_config import DetectorConfig, save_detector
+from m3net_tf.runtime.network import Int8Network
 from m3net_tf.runtime.recognizer import Model, Pcm, listen
 from m3net_tf.runtime.sound import pcm_chunks
 from m3net_tf.system.artifacts import Provenance, provenance, write_json, write_text
@@ -114,7 +116,7 @@ def evaluate_streaming(
         for settings in config.classes:
             if settings.event and settings.threshold == 1:
                 log(f"class {settings.label} is off: no setting meets the target")
-        tuned_on = _summary(recording, config)
+        tuned_on = live_figures(recording, config)
     if recording is None or split != "validation":
         recording = record(bundle, dataset, split, config, scenes, without.get(split, ()), log)
     result: StreamingResult = {
@@ -129,7 +131,7 @@ def evaluate_streaming(
         "target_false_accepts_per_hour": target,
         "detector": config.to_dict(),
         "tuned_on_validation": tuned_on,
-        **_summary(recording, config),
+        **live_figures(recording, config),
         **provenance(),
     }
     write_json(run.folder / "streaming.json", result)
@@ -188,7 +190,21 @@ def record(
         ConfigError: the front end has another rate than the data set, or needs a whole clip.
         DataError: the split has no clip of a class with events.
     """
-    frontend = bundle.frontend
+    engine = fastest_engine(bundle, config)
+    return record_network(bundle.frontend, engine, dataset, split, config, scenes, without, log)
+
+
+def record_network(
+    frontend: FrontendConfig,
+    engine: Model,
+    dataset: AudioDataset,
+    split: str,
+    config: DetectorConfig,
+    scenes: SceneSettings,
+    without: Sequence[Path] = (),
+    log: Log = silent,
+) -> Recording:
+    """:func:`record` of a network that is not exported."""
     if frontend.sample_rate_hz != dataset.info.sample_rate_hz:
         raise ConfigError(
             f"frontend.sample_rate_hz is {frontend.sample_rate_hz}, but {dataset.info.name} "
@@ -206,7 +222,7 @@ def record(
             yield from pcm_chunks(path, frontend.sample_rate_hz)
 
     ungated = dataclasses.replace(config, gate_level=None)
-    tape = listen(frontend, fastest_engine(bundle, config), ungated, chunks())
+    tape = listen(frontend, engine, ungated, chunks())
     tolerance_s = config.window_columns * frontend.hop_s
     hours = len(tape.levels) * frontend.hop_s / 3600 if without else scenes.total_hours
     return Recording(frontend, tape, tuple(truth), hours, tolerance_s)
@@ -214,13 +230,20 @@ def record(
 
 def fastest_engine(bundle: Bundle, config: DetectorConfig) -> Model:
     """The network hop by hop if it streams at the detector's pace; the bytes are the same."""
-    if bundle.manifest.push_columns == config.run_columns:
+    streams = bundle.manifest.push_columns == config.run_columns
+    return engine_of(bundle.network, config.run_columns if streams else None)
+
+
+def engine_of(network: Int8Network, hop: int | None) -> Model:
+    """A network hop by hop if a hop is given and a C compiler is there, else by whole windows."""
+    if hop is not None:
         with contextlib.suppress(ConfigError, FirmwareError):  # no checkout or no C compiler
-            return load_streamed(bundle.tflite, config.run_columns)
-    return load_adaptive(bundle.network)
+            return load_streamed(network.tflite, hop)
+    return load_adaptive(network)
 
 
-def _summary(recording: Recording, config: DetectorConfig) -> LiveFigures:
+def live_figures(recording: Recording, config: DetectorConfig) -> LiveFigures:
+    """What a detector does on a recording."""
     tallies = recording.score(config)
     events = {settings.label for settings in config.classes if settings.event}
     has_event = [config.labels[event.label] in events for event in recording.truth]

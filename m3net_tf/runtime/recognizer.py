@@ -7,8 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.audio.frontend import FrontendConfig, column_bins, features_int8
+from m3net_tf.audio.frontend import (
+    FrontendConfig,
+    column_bins,
+    features_int8,
+    quantize_features,
+)
 from m3net_tf.audio.frontend.level import NO_GAIN, Gain, Microphone
+from m3net_tf.audio.frontend.microfrontend import Microfrontend
 from m3net_tf.runtime.detector import Detector, Event, Tape, due_columns, gate_open
 from m3net_tf.runtime.detector_config import FULL_SCALE, LOOK_SHIFTS, DetectorConfig
 from m3net_tf.runtime.sound import require_pcm
@@ -40,12 +46,15 @@ class ColumnStream:
         self.frontend = frontend
         self._remaining = np.zeros(0, np.int16)
         self._microphone = Microphone(frontend, gain) if gain.used else None
+        self._microfrontend = Microfrontend() if frontend.kind == "microfrontend" else None
 
     def push(self, pcm: Pcm) -> Int8:
         """Add samples; returns the columns that they complete, shape (bins, columns)."""
         require_pcm(pcm)
         if self._microphone:
             pcm = self._microphone.push(pcm)
+        if self._microfrontend:
+            return quantize_features(self.frontend, self._microfrontend.push(pcm))
         samples = np.concatenate([self._remaining, pcm])
         bins = column_bins(self.frontend)
         hop = self.frontend.hop_samples

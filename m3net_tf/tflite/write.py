@@ -38,8 +38,13 @@ def write_graph(tflite: bytes, graph: Graph) -> bytes:
             _write_operation(subgraph.operators[op.index], before.operations[op.index], op)
         subgraph.operators = [subgraph.operators[op.index] for op in graph.operations]
         _write_ends(model, subgraph, before, graph)
-        builder = flatbuffers.Builder(len(tflite))
-        builder.Finish(model.Pack(builder), IDENTIFIER)
+        return pack(model)
+
+
+def pack(model: Any) -> bytes:
+    """The ``.tflite`` file of a ``ModelT`` of the schema's object API."""
+    builder = flatbuffers.Builder(1 << 16)
+    builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
 
 

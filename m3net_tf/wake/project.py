@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from m3net_tf.audio.datasets.recordings import fetched_recordings
+from m3net_tf.audio.frontend.microfrontend import MICROFRONTEND
 from m3net_tf.boards import DEFAULT_BOARD
 from m3net_tf.boards.builds.boards import emulated_board
 from m3net_tf.boards.starter.project import README, RECIPE
@@ -175,10 +176,7 @@ def write_wake_project(project: Path, sounds: WakeSounds, board: str) -> Path:
         The recipe.
     """
     recipe = project / RECIPE
-    if not recipe.exists():
-        head = "# Made by m3net wake. All keys: docs/reference/recipes.md\n"
-        sections = yaml.safe_dump(wake_recipe(sounds), sort_keys=False, allow_unicode=True)
-        write_text(recipe, head + sections)
+    _write_recipe(recipe, wake_recipe(sounds))
     data = project / DATA_RECORD
     if not data.exists():
         write_json(data, {"folder": str((project / SOUNDS).resolve())})
@@ -186,6 +184,32 @@ def write_wake_project(project: Path, sounds: WakeSounds, board: str) -> Path:
     if not readme.exists():
         write_text(readme, _readme(project, board))
     return recipe
+
+
+def write_micro_recipe(folder: Path, sounds: WakeSounds) -> Path:
+    """Write the recipe of a network for micro_wake_word, unless there is one.
+
+    Returns:
+        The recipe.
+    """
+    recipe = wake_recipe(sounds)
+    recipe["frontend"] = MICROFRONTEND.to_dict()
+    # A line of the network is 40 ms, as of the other one; windows have 4 n + 10 columns.
+    design = {"kernels": [10, 5, 9], "stride": 4}
+    recipe["model"]["arguments"] = {**recipe["model"].get("arguments", {}), **design}
+    recipe["augmentation"]["frequency_gain_db"] = 0.0  # the front end evens out microphones
+    recipe["training"]["loss"] = "binary_cross_entropy"  # micro_wake_word takes one probability
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_recipe(folder / RECIPE, recipe)
+    return folder / RECIPE
+
+
+def _write_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
+    """Write a recipe; one that exists stays."""
+    if not path.exists():
+        head = "# Made by m3net wake. All keys: docs/reference/recipes.md\n"
+        sections = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
+        write_text(path, head + sections)
 
 
 def _readme(project: Path, board: str) -> str:

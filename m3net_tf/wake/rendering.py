@@ -10,6 +10,7 @@ from m3net_tf.evaluation.scoring import poisson_interval
 from m3net_tf.system.words import counted
 from m3net_tf.wake.evaluation import scenes_of
 from m3net_tf.wake.making import WakeWord
+from m3net_tf.wake.micro_wake_word import MicroWakeWords
 
 
 def wake_lines(made: WakeWord) -> Iterator[str]:
@@ -19,6 +20,19 @@ def wake_lines(made: WakeWord) -> Iterator[str]:
     yield from _memory_lines(made.emulated)
     board = made.settings.board
     yield from pace_lines(board, measured_pace(made.run.folder, board))
+
+
+def micro_wake_word_lines(made: MicroWakeWords) -> Iterator[str]:
+    """Lines on misses and false accepts in micro_wake_word, and on the files."""
+    figures = made["all"]
+    low, high = (100 * share for share in figures["miss_rate_95"])
+    yield (
+        f"in micro_wake_word: {100 * figures['miss_rate']:.1f} % missed (95 %: {low:.1f} to "
+        f"{high:.1f}) of {figures['true_events']}, "
+        f"{counted(figures['false_accepts'], 'false accept')} in {made['hours']:.1f} h"
+    )
+    for phrase, path in made["files"].items():
+        yield f"{phrase} for ESPHome: {path}"
 
 
 def _missed_lines(made: WakeWord) -> Iterator[str]:

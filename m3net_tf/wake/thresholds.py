@@ -40,6 +40,8 @@ def tune_thresholds(
     config: DetectorConfig,
     target_false_accepts_per_hour: float,
     recorded: Collection[str] = (),
+    *,
+    usual: bool = True,
 ) -> DetectorConfig:
     """Settings with few misses for a target on a recording.
 
@@ -48,6 +50,7 @@ def tune_thresholds(
         config: window and rate of the runs.
         target_false_accepts_per_hour: target for all classes together, which share it equally.
         recorded: classes of which the network was trained on a user's recordings.
+        usual: whether the usual threshold counts; it is of this package's front end.
 
     Returns:
         The config with an open gate, which would refuse quiet voices, and the threshold of each
@@ -58,18 +61,18 @@ def tune_thresholds(
     target = target_false_accepts_per_hour / max(1, len(events))
     classes = list(config.classes)
     for label in events:
-        usual = _USUAL_WITH_RECORDINGS if classes[label].label in recorded else _USUAL_PER_HOUR
-        classes[label] = _tuned(recording, config, label, target, usual)
+        per_hour = _USUAL_WITH_RECORDINGS if classes[label].label in recorded else _USUAL_PER_HOUR
+        classes[label] = _tuned(recording, config, label, target, per_hour if usual else None)
     return dataclasses.replace(config, classes=tuple(classes))
 
 
 def _tuned(
-    recording: Recording, config: DetectorConfig, label: int, target: float, usual: float
+    recording: Recording, config: DetectorConfig, label: int, target: float, usual: float | None
 ) -> ClassSettings:
     """Settings of a class for a number of false accepts an hour.
 
     Args:
-        usual: false accepts of a phrase an hour at a threshold of 0.5.
+        usual: false accepts of a phrase an hour at a threshold of 0.5; None if they are unknown.
     """
     columns = due_columns(config, len(recording.tape.levels))
     ran = np.ones(len(columns), bool)
@@ -105,14 +108,17 @@ def _peaks(scores: Float, apart: int) -> Float:
     return np.array(peaks)
 
 
-def _threshold(peaks: Float, hours: float, target: float, usual: float, looks_twice: bool) -> float:
+def _threshold(
+    peaks: Float, hours: float, target: float, usual: float | None, looks_twice: bool
+) -> float:
     """The threshold for so many false accepts an hour, within the searched ones."""
     if not target:
         return THRESHOLDS[-1]
-    log_odds = math.log(usual / target) / _USUAL_FALL
+    log_odds = math.log(usual / target) / _USUAL_FALL if usual else 0.0
     if len(peaks) > 1:
+        own_share = _OWN_SHARE if usual else 1.0
         extrapolated = _extrapolated(peaks, target * hours)
-        log_odds = _OWN_SHARE * extrapolated + (1 - _OWN_SHARE) * log_odds
+        log_odds = own_share * extrapolated + (1 - own_share) * log_odds
     if looks_twice:
         log_odds -= _LOOK_LOG_ODDS
     return round(min(max(1 / (1 + math.exp(-log_odds)), THRESHOLDS[0]), THRESHOLDS[-1]), 4)

@@ -13,6 +13,7 @@ from firmware_helpers import compile_for_host, run_tool
 from single_operators import Item, write_network
 from test_compile_command import run_compile
 
+from m3net_tf.compiler import wake_words
 from m3net_tf.system.errors import ConfigError, ModelError
 
 COLUMNS, FEATURES = 3, 40
@@ -116,6 +117,14 @@ def test_the_detection_is_the_one_of_esphome(tmp_path, changes, cutoff, window, 
     columns = np.repeat(spread - 128, COLUMNS * FEATURES).astype(np.int8)
     printed = [int(line) for line in run_tool(program, data=columns.tobytes()).split()]
     assert printed == detections(spread.tolist(), cutoff, window) and len(printed) > 10
+
+
+def test_a_written_file_is_read_again(tmp_path):
+    model = write_wake_word(tmp_path).parent / "okay.tflite"
+    word = wake_words.WakeWord("okay", model, cutoff=0.97, window=8, step_ms=10)
+    wake_words.write_wake_word(word, tmp_path / "again.json", "de")
+    assert wake_words.read_wake_word(tmp_path / "again.json") == word
+    assert json.loads((tmp_path / "again.json").read_text()).keys() == MANIFEST.keys() - {"website"}
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,10 @@ import yaml
 from exported_library import LABELS, NAME, desktop_events, recording
 from firmware_helpers import WARNINGS, run_tool
 from refusals import refuses
+from test_wake_words import write_wake_word as write_wake_word_file
 
 from m3net_tf.boards.builds.layouts import write_layout
+from m3net_tf.compiler.wake_words import WakeWord, read_wake_word, write_wake_word
 from m3net_tf.export import Bundle
 from m3net_tf.runtime.detector_config import at_threshold
 from m3net_tf.system.errors import ConfigError
@@ -31,6 +33,18 @@ ESP_IDF_HEADERS = """
     esp_attr.h esp_cpu.h esp_err.h esp_heap_caps.h esp_log.h esp_task_wdt.h freertos/FreeRTOS.h
     freertos/semphr.h freertos/task.h sdkconfig.h
 """.split()
+
+
+MICRO_WAKE_WORD = """
+esphome: {name: listener}
+esp32: {board: esp32-s3-devkitc-1, framework: {type: esp-idf}}
+i2s_audio: {i2s_lrclk_pin: GPIO3, i2s_bclk_pin: GPIO2}
+microphone:
+  - {platform: i2s_audio, adc_type: external, i2s_din_pin: GPIO4, pdm: false}
+micro_wake_word:
+  models:
+    - model: hey_lamp.json
+"""
 
 
 @pytest.fixture(scope="session")
@@ -122,6 +136,16 @@ def test_esphome_refuses_what_the_network_does_not_have(
     command = [esphome, "-m", "esphome", "config", source]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode != 0 and reason in done.stdout + done.stderr
+
+
+def test_esphome_takes_a_written_wake_word(esphome: str, tmp_path: Path):
+    model = read_wake_word(write_wake_word_file(tmp_path)).model
+    word = WakeWord("hey lamp", model, 0.97, 8, 10)
+    write_wake_word(word, tmp_path / "hey_lamp.json", "en")
+    source = tmp_path / "listener.yaml"
+    source.write_text(MICRO_WAKE_WORD)
+    main = (generate(esphome, source) / "src" / "main.cpp").read_text()
+    assert re.search(r"WakeWordModel\([^;]*247, 8, \"hey lamp\"", main)
 
 
 CONFIGURATION = """

@@ -12,7 +12,9 @@ import pytest
 from refusals import refuses
 
 import m3net_tf
+from m3net_tf.compiler.wake_words import read_wake_word
 from m3net_tf.runtime import load_detector
+from m3net_tf.runtime.interpreter import host_arena_bytes, tflm_unavailable_reason
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.yaml_files import read_yaml
 from m3net_tf.wake import project as wake_project
@@ -115,6 +117,28 @@ def test_own_recordings_are_added_and_measured_by_the_same_rule(project, m3net, 
     evaluated = json.loads((project / "run" / "streaming.json").read_text())
     for name in ("detector", "scenes", "hours", "all"):  # the rule of m3net wake
         assert evaluated[name] == tuned[name]
+
+
+@pytest.mark.slow
+def test_a_wake_word_for_micro_wake_word(project, m3net, tmp_path):
+    made = m3net("wake", *WORDS, project, "--micro-wake-word")
+    assert made.status == 0
+    folder = project / "micro_wake_word"
+    assert f"computer for ESPHome: {folder / 'computer.json'}" in " ".join(made.out.split())
+    word = read_wake_word(folder / "computer.json")
+    figures = json.loads((folder / "micro_wake_word.json").read_text())
+    assert word.phrase == "computer" and 0.3 <= word.cutoff < 1 and word.step_ms == 10
+    assert figures["all"]["true_events"] > 10 and figures["hours"] > 0.08
+    arena_bytes = json.loads((folder / "computer.json").read_text())["micro"]["tensor_arena_size"]
+    if not tflm_unavailable_reason():
+        needed = host_arena_bytes(word.model.read_bytes())
+        assert needed <= arena_bytes < 1.5 * needed
+    compiled = m3net("compile", folder / "computer.json", "--out", tmp_path / "c", "--name", "word")
+    assert compiled.status == 0 and (tmp_path / "c" / "word_detection.h").exists()
+
+    model = (folder / "run" / "model.keras").read_bytes()
+    assert m3net("wake", *WORDS, project, "--micro-wake-word").status == 0
+    assert (folder / "run" / "model.keras").read_bytes() == model  # not trained again
 
 
 @pytest.mark.parametrize(

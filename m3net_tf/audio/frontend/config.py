@@ -28,6 +28,17 @@ from m3net_tf.system.errors import ConfigError
 FEATURE_SCALE = 1.0 / 128.0
 """Real value of one int8 step at the network's input (its zero point is 0)."""
 
+_MICROFRONTEND = {
+    "sample_rate_hz": 16_000,
+    "frame_samples": 480,
+    "hop_samples": 160,
+    "centred": False,
+    "level_db": None,
+    "mel_bins": 40,
+    "clip_range_db": 0.0,
+    "mfcc_coefficients": 0,
+}
+
 MU = 255.0
 """Strength of mu-law companding: sign(x) ln(1 + MU |x|) / ln(1 + MU)."""
 
@@ -48,7 +59,9 @@ class FrontendConfig:
             FFT's ``fft_samples / 2 + 1`` bins) or ``waveform`` (the samples as one row, shape
             (1, samples)). Waveforms use only the rate, the level, ``log: mu`` and the range;
             ``feature_min`` -1 with ``feature_max`` 127/128 rounds samples to 8 bits. A device
-            processes ``hop_samples`` at a time; the hop must divide the clip.
+            processes ``hop_samples`` at a time; the hop must divide the clip. ``microfrontend``:
+            TensorFlow's, for ESPHome's micro_wake_word, which the firmware does not have. It needs
+            16 kHz, ``frame_samples`` 480, ``hop_samples`` 160 and 40 bins, and uses the range only.
         sample_rate_hz: rate of the waveform.
         frame_samples: samples in one window.
         hop_samples: samples from the start of one frame to the next.
@@ -89,7 +102,7 @@ class FrontendConfig:
     frame_samples: AtLeastOne = 512
     hop_samples: AtLeastOne = 320
     fft_samples: AtLeastOne = 512
-    kind: Literal["mel", "spectrogram", "waveform"] = "mel"
+    kind: Literal["mel", "spectrogram", "waveform", "microfrontend"] = "mel"
     window: Literal["hann", "hamming", "povey"] = "hann"
     centred: bool = False
     level_db: Annotated[float, Meta(ge=-120, le=0)] | None = None
@@ -121,6 +134,8 @@ class FrontendConfig:
                 f"frontend.hop_samples is {self.hop_samples}: give at most frame_samples "
                 f"({self.frame_samples}), or samples between frames would be skipped"
             )
+        if self.kind == "microfrontend":
+            self.require(_MICROFRONTEND, "kind microfrontend", ": it has no other")
         if self.log == "mu" and self.kind != "waveform":
             raise ConfigError(
                 f"frontend.log is 'mu' with kind {self.kind!r}: companding is for waveforms; give "
@@ -164,7 +179,11 @@ class FrontendConfig:
     @property
     def shows_energies(self) -> bool:
         """Whether features are logarithms of energies, as mixing by energy requires."""
-        return self.kind != "waveform" and self.log != "none" and not self.mfcc_coefficients
+        return (
+            self.kind in ("mel", "spectrogram")
+            and self.log != "none"
+            and not self.mfcc_coefficients
+        )
 
     @property
     def hop_s(self) -> float:

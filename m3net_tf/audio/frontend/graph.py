@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.audio.frontend import reference
+from m3net_tf.audio.frontend import microfrontend, reference
 from m3net_tf.audio.frontend.config import FEATURE_SCALE, MU, FrontendConfig
 from m3net_tf.system.keras import tf
 
@@ -88,6 +88,8 @@ def _steps(config: FrontendConfig, audio: tf.Tensor, step: tf.Tensor | None) -> 
         if config.log == "mu":
             audio = tf.sign(audio) * tf.math.log1p(MU * tf.abs(audio)) / np.log1p(MU)
         return ((audio - config.feature_min) / step - 128.0)[..., None, :]
+    if config.kind == "microfrontend":
+        return (_microfrontend(config, audio) - config.feature_min) / step - 128.0
     taper = reference.window(config)
     if config.centred:
         half = config.fft_samples // 2
@@ -118,11 +120,23 @@ def _steps(config: FrontendConfig, audio: tf.Tensor, step: tf.Tensor | None) -> 
     return tf.linalg.matrix_transpose(steps)  # (..., feature_bins, frames)
 
 
+def _microfrontend(config: FrontendConfig, audio: tf.Tensor) -> tf.Tensor:
+    """Features of waveforms (..., samples), shape (..., feature_bins, frames)."""
+
+    def compute(waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return np.stack([microfrontend.features(wave) for wave in waves]).astype(np.float32)
+
+    waves = tf.reshape(audio, [-1, tf.shape(audio)[-1]])
+    features = tf.numpy_function(compute, [waves], tf.float32)
+    features.set_shape((None, config.feature_bins, None))
+    return tf.reshape(features, tf.concat([tf.shape(audio)[:-1], tf.shape(features)[1:]], 0))
+
+
 def _transform_frames(frames: tf.Tensor, matrix: npt.NDArray[np.float64]) -> tf.Tensor:
     """Multiply a matrix (outputs, inputs) by each frame: (..., frames, inputs) to outputs.
 
-    TensorFlow computes blocks of frames, and rounds those of an incomplete block differently. The
-    frames are padded to whole blocks, so all are rounded alike.
+    TensorFlow multiplies blocks of frames, and rounds an incomplete block differently. Padding to
+    whole blocks rounds all frames alike.
     """
     count = tf.shape(frames)[-2]
     padding = [[0, 0]] * (frames.shape.rank - 2) + [[0, -count % _BLOCK_FRAMES], [0, 0]]

@@ -9,6 +9,7 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
+from m3net_tf.audio.frontend import microfrontend
 from m3net_tf.audio.frontend.config import FEATURE_SCALE, MU, FrontendConfig
 from m3net_tf.system.errors import DataError
 
@@ -154,6 +155,8 @@ def features(config: FrontendConfig, audio: npt.ArrayLike) -> Float:
         if config.log == "mu":
             return np.asarray(np.sign(wave) * np.log1p(MU * np.abs(wave)) / np.log1p(MU))
         return wave
+    if config.kind == "microfrontend":
+        return microfrontend.features(_checked(config, audio))
     values = (mel_spectrogram if config.kind == "mel" else spectrogram)(config, audio)
     if config.log != "none":
         values = np.log(np.maximum(values + config.log_offset, config.log_floor))
