@@ -26,7 +26,6 @@ INPUT_SCALE = MICROFRONTEND.feature_step / 25.6
 """Scale of int8 features in the unit of the package, by which some runtimes round."""
 
 _STEPS = 25.6  # of a feature, in a unit of the package
-_BEFORE_COLUMNS = 100  # that a clip's estimates take
 
 
 class Microfrontend:
@@ -60,12 +59,6 @@ class Microfrontend:
 
 
 def features(wave: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Features of a clip: samples in [-1, 1) to shape (bands, frames).
-
-    The clip's beginning comes before it, backwards, so that the estimates know its background.
-    """
+    """Features of a clip, as after silence: samples in [-1, 1) to shape (bands, frames)."""
     scaled = np.round(np.asarray(wave) * 32_768.0)
-    pcm = np.clip(scaled, -32_768, 32_767).astype(np.int16)
-    before = min(_BEFORE_COLUMNS, len(pcm) // MICROFRONTEND.hop_samples)
-    beginning = pcm[: before * MICROFRONTEND.hop_samples]
-    return Microfrontend().push(np.concatenate([beginning[::-1], pcm]))[:, before:]
+    return Microfrontend().push(np.clip(scaled, -32_768, 32_767).astype(np.int16))
