@@ -30,7 +30,7 @@ _RUN_COLUMNS = 8  # 80 ms, as between the runs of the other network
 
 
 class MicroWakeWords(LiveFigures, Provenance):
-    """Content of ``micro_wake_word.json``.
+    """Content of ``micro_wake_word.json``, which is in the folder of the run.
 
     Attributes:
         files: JSON file of each phrase.
@@ -104,7 +104,7 @@ def make_micro_wake_words(project: Path, log: Log = silent) -> MicroWakeWords:
         **live_figures(recorded("test"), tuned),
         **provenance(),
     }
-    write_json(folder / f"{FOLDER}.json", made)
+    write_json(run.folder / f"{FOLDER}.json", made)
     return made
 
 

@@ -126,7 +126,7 @@ def test_a_wake_word_for_micro_wake_word(project, m3net, tmp_path):
     folder = project / "micro_wake_word"
     assert f"computer for ESPHome: {folder / 'computer.json'}" in " ".join(made.out.split())
     word = read_wake_word(folder / "computer.json")
-    figures = json.loads((folder / "micro_wake_word.json").read_text())
+    figures = json.loads((folder / "run" / "micro_wake_word.json").read_text())
     assert word.phrase == "computer" and 0.3 <= word.cutoff < 1 and word.step_ms == 10
     assert figures["all"]["true_events"] > 10 and figures["hours"] > 0.08
     arena_bytes = json.loads((folder / "computer.json").read_text())["micro"]["tensor_arena_size"]
