@@ -67,13 +67,17 @@ def _require_form(graph: Graph, columns: int) -> None:
             raise op.error("does not run over time without padding: train streaming_ds_cnn")
     strides = math.prod(_over_time(op)[1] for op in layers)
     if columns % strides:
-        raise ModelError(f"{columns} columns are not a multiple of the network's stride {strides}")
+        raise ModelError(
+            f"{columns} columns do not fit the network's stride: give a multiple of {strides}"
+        )
     longest = strides * max(_over_time(op)[0] for op in layers if op.output.shape[_TIME] == 1)
     if columns > longest:
-        raise ModelError(f"{columns} columns are more than the last layer takes, {longest}")
+        raise ModelError(f"{columns} columns are more than the last layer takes: give {longest}")
     window = graph.inputs[0].shape[_TIME]
     if any((op.input(0).shape[_TIME] - _over_time(op)[0]) % _over_time(op)[1] for op in layers):
-        raise ModelError(f"the window of {window} columns has some at its end that no layer reads")
+        raise ModelError(
+            f"no layer reads the last of the window's {window} columns: train with fewer"
+        )
 
 
 def _over_time(op: Operation) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from refusals import refuses
 from m3net_tf.networks.models import build_model
 from m3net_tf.quantization.ptq import quantize_int8
 from m3net_tf.system.errors import ModelError
+from m3net_tf.system.keras import keras
 from m3net_tf.tflite.stateful import stateful_network
 
 BINS, COLUMNS, CLASSES, KEPT = 12, 58, 3, 1
@@ -19,6 +20,7 @@ def window_network(name: str = "streaming_ds_cnn", head: str = "sigmoid", **argu
     """An int8 network of whole windows with random weights."""
     preset = {"streaming_ds_cnn": "wake", "ds_cnn": "mcu"}[name]
     shape = (BINS, COLUMNS, 1)
+    keras.utils.set_random_seed(0)
     model = build_model(
         name, preset, input_shape=shape, classes=CLASSES, head=head, overrides=arguments
     )
