@@ -22,10 +22,10 @@ MICROFRONTEND = FrontendConfig(
 )
 """Its features are whole numbers from 0; int8 as ESPHome's micro_wake_word rounds them."""
 
-INPUT_SCALE = MICROFRONTEND.feature_step / 25.6
-"""Scale of int8 features in the unit of the package, by which some runtimes round."""
-
 _STEPS = 25.6  # of a feature, in a unit of the package
+
+INPUT_SCALE = MICROFRONTEND.feature_step / _STEPS
+"""Scale of int8 features in the unit of the package, by which some runtimes round."""
 
 
 class Microfrontend:
