@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of recorded words: which are copies of one take, their pitch, length and level."""
+"""What is known of recorded words: which are copies of one take, their length and level."""
 
 from collections.abc import Sequence
 
-import librosa
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
@@ -15,8 +14,6 @@ from m3net_tf.audio.datasets.loudness import active_part_s, decibels, loud_power
 
 _COPY = 0.9  # least correlation of two copies, which differ by their place and level
 _RATE_HZ = 4_000  # of the sounds that are compared
-_FRAME = 1024
-_PITCH_HZ = (60.0, 450.0)
 
 
 def distinct_takes(sounds: Sequence[Audio], rate_hz: int) -> npt.NDArray[np.int64]:
@@ -42,22 +39,6 @@ def distinct_takes(sounds: Sequence[Audio], rate_hz: int) -> npt.NDArray[np.int6
         copies[at, at:] |= products.max(axis=1) >= _COPY
     _, takes = scipy.sparse.csgraph.connected_components(copies, directed=False)
     return np.asarray(takes, np.int64)
-
-
-def pitch_hz(sound: Audio, rate_hz: int) -> float:
-    """Median fundamental frequency of the loudest fifth of the frames.
-
-    The estimate of each frame is YIN's (de Cheveigné and Kawahara, 2002).
-    """
-    padded = np.pad(sound, (0, max(0, _FRAME - len(sound))))
-    low_hz, high_hz = _PITCH_HZ
-    hop = _FRAME // 4
-    pitches = librosa.yin(
-        padded, fmin=low_hz, fmax=high_hz, sr=rate_hz, frame_length=_FRAME, hop_length=hop
-    )
-    levels = librosa.feature.rms(y=padded, frame_length=_FRAME, hop_length=hop)[0]
-    loud = np.argsort(levels)[-max(1, len(levels) // 5) :]
-    return float(np.median(pitches[loud]))
 
 
 def length_s(sound: Audio, rate_hz: int) -> float:

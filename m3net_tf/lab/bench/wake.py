@@ -19,6 +19,7 @@ from m3net_tf.audio.datasets import read_audio, to_pcm16
 from m3net_tf.audio.datasets.audio import Audio
 from m3net_tf.audio.datasets.folder import sounds_below
 from m3net_tf.audio.datasets.loudness import at_level
+from m3net_tf.audio.datasets.pitch import HIGH_HZ, pitch_hz
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.evaluation.curve import curve_csv, plot_curve
 from m3net_tf.evaluation.live import fastest_engine
@@ -27,7 +28,7 @@ from m3net_tf.evaluation.scoring import Tally, TallyFigures
 from m3net_tf.evaluation.tuning import THRESHOLDS, Recording, total, with_threshold
 from m3net_tf.export import Bundle
 from m3net_tf.lab.bench.rivals import RATE_HZ, Rival
-from m3net_tf.lab.bench.takes import distinct_takes, length_s, level_db, pitch_hz
+from m3net_tf.lab.bench.takes import distinct_takes, length_s, level_db
 from m3net_tf.runtime.detector import Tape
 from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.recognizer import listen
@@ -39,7 +40,6 @@ from m3net_tf.training.scoring.metrics import wilson_interval
 
 _BEFORE_S, _AFTER_S = 0.5, 1.5  # of background around each recording
 _QUIET_DB = -80.0
-_HIGH_HZ = 150.0  # between most men's voices and most women's
 _PROPERTIES = {"pitch_hz": pitch_hz, "length_s": length_s, "level_db": level_db}
 Pcm = npt.NDArray[np.int16]
 LeaveOut = Callable[[Path, DataError], None]
@@ -357,7 +357,7 @@ def _by_takes(sounds: Sequence[Audio], missed: npt.NDArray[np.bool_], rate_hz: i
     result: _ByTakes = {"takes": _takes(shares), "takes_by": {}}
     for name, measured in _PROPERTIES.items():
         values = np.array([measured(sounds[index], rate_hz) for index in first])
-        limits = [_HIGH_HZ] if name == "pitch_hz" else np.quantile(values, [1 / 3, 2 / 3]).tolist()
+        limits = [HIGH_HZ] if name == "pitch_hz" else np.quantile(values, [1 / 3, 2 / 3]).tolist()
         ranges: list[TakesOf] = []
         for low, high in itertools.pairwise([None, *limits, None]):
             within = np.ones(len(values), bool)
