@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import librosa
 import numpy as np
 import soxr
 
@@ -42,7 +43,9 @@ SHARES = {"train": 0.7, "validation": 0.2, "test": 0.1}
 _LEVEL_DB = (-34.0, -18.0)  # of speech
 _SOUND_DB = (-45.0, -20.0)  # of other sounds
 _NOISE_DB = (-90.0, -30.0)
-_SPEED = (0.75, 1.3)  # lowest and highest, in training
+_SPEED = (0.75, 1.3)  # of training sounds: of their pitch and formants, ...
+_TEMPO = (0.7, 1.3)  # ... and of their tempo, so that high voices are as slow as low ones
+_VOCODER_SAMPLES = 512
 _SOFT_S = 0.15  # that consonants may last before and after the loud part
 _TAIL_S = (0.1, 0.3)  # from the end of a phrase to the end of its window
 _WINDOW_STEP_S = 0.2  # an odd number of columns, so that the network's stride divides the window
@@ -52,7 +55,7 @@ _GAP_S = (0.0, 0.4)
 _CONTEXT = 0.3  # share of phrases with other speech before them, and of those with speech after
 _CONTEXT_GAP_S = (0.05, 0.3)
 _WINDOWS = 4  # of a phrase in training, each at another place, level and between other speech
-_AROUND = ("other", "recorded")  # kinds of texts before and after phrases
+_AROUND = ("other", "class")  # kinds of texts before and after phrases
 _PART = (0.3, 0.7)  # shares of a phrase that are not the phrase
 _WORD_PARTS = 0.25  # share of other words of which there is a part, too
 _NOISE_S = 5.0
@@ -119,7 +122,7 @@ def write_wake_sounds(
                 divided[split] += paths
         for word, split, path in _divided_words(words or {}):
             if split == "train":
-                said.append(_Said(_trimmed(path), f"_{word}_", path.stem, split, "recorded"))
+                said.append(_Said(_trimmed(path), f"_{word}_", path.stem, split, "class"))
             else:
                 divided[split].append(path)
         writer = _Writer(scratch, said, np.random.default_rng([seed, 45]))
@@ -165,7 +168,7 @@ def _said(spoken: Sequence[SpokenClip], voices: Path) -> list[_Said]:
 
 def _label(clip: SpokenClip) -> str:
     folder = Path(clip.path).parent.name
-    return {"phrase": folder, "recorded": f"_{folder}_"}.get(clip.kind, OTHER)
+    return {"phrase": folder, "class": f"_{folder}_"}.get(clip.kind, OTHER)
 
 
 def recorded_words(folder: Path, phrases: Iterable[str]) -> dict[str, list[Path]]:
@@ -295,7 +298,7 @@ class _Writer:
             clip_s=self._clip_s,
             phrases={split: phrases[split] for split in SPLITS},
             near={split: near[split] for split in SPLITS},
-            words=len({each.label for each in self._said if each.kind == "recorded"}),
+            words=len({each.label for each in self._said if each.kind == "class"}),
             hours={split: seconds / 3600 for split, seconds in self._seconds.items()},
             phonemes=spoken.phonemes,
             speakers=spoken.speakers,
@@ -313,12 +316,12 @@ class _Writer:
             self._write_window(part, f"parts/{index:05d}.wav", other)
 
     def _played(self, said: _Said) -> Audio:
-        """A sound of training at another speed; the augmentation would move its end."""
+        """A sound of training at another pitch and tempo; the augmentation would move its end."""
         if said.split != "train":
             return said.sound
-        low, high = _SPEED
-        speed = low * (high / low) ** self._rng.random()
-        return np.asarray(soxr.resample(said.sound, 1000 * speed, 1000), np.float32)
+        speed, tempo = (low * (high / low) ** self._rng.random() for low, high in (_SPEED, _TEMPO))
+        sound = np.asarray(soxr.resample(said.sound, 1000 * speed, 1000), np.float32)
+        return librosa.effects.time_stretch(sound, rate=tempo / speed, n_fft=_VOCODER_SAMPLES)
 
     def _write_window(self, sound: Audio, name: str, said: _Said) -> None:
         window = self._window(sound, self._context[said.split])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sounds of a wake word: speakers on one side, where a phrase ends, hours without it."""
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -30,12 +31,17 @@ from m3net_tf.wake.voices.speaking import SpokenClip, SpokenVoices
 PHRASE_S = 0.6
 
 
+def tone_step(speaker: str) -> float:
+    """The radians between two samples of a speaker's tone."""
+    return 0.1 + int(speaker.partition("_")[2]) / 100
+
+
 def spoken(folder: Path, kind: str, speaker: int, seconds: float, phrase: str) -> SpokenClip:
     """A tone, which stands for speech, after a pause and before a soft consonant."""
-    name = {"phrase": phrase, "recorded": "_words_/left"}.get(kind, "_near_")
+    name = {"phrase": phrase, "class": "_words_/left"}.get(kind, "_near_")
     path = folder / name / f"{kind}_{speaker}.wav"
     path.parent.mkdir(parents=True, exist_ok=True)
-    tone = np.sin(np.arange(round(seconds * RATE_HZ)) * (0.1 + speaker / 100)) / 2
+    tone = np.sin(np.arange(round(seconds * RATE_HZ)) * tone_step(f"tone_{speaker}")) / 2
     parts = [np.zeros(1600), tone, tone[:1600] / 100]
     soundfile.write(path, np.concatenate(parts), RATE_HZ)
     split = "train" if speaker < 6 else "validation"
@@ -64,7 +70,7 @@ def write(root: Path, phrase: str = "computer", recordings: tuple[str, ...] = ()
     for number in range(20):  # noise that is louder from file to file
         noise = rng.normal(0, 0.001 * (1 + number), 5 * 8000)
         soundfile.write(others / f"{number:02d}.flac", noise, 8000)
-    lengths_s = {"phrase": PHRASE_S, "changed": 0.5, "other": 11.0, "recorded": 0.5}
+    lengths_s = {"phrase": PHRASE_S, "changed": 0.5, "other": 11.0, "class": 0.5}
     clips = [
         spoken(voices, kind, speaker, seconds, phrase)
         for kind, seconds in lengths_s.items()
@@ -129,7 +135,8 @@ def test_a_phrase_ends_shortly_before_its_window_and_a_part_is_no_phrase(sounds)
     parts = [clip for clip in clips if clip.clip_id.startswith("parts/")]
     assert len(phrases) == 4 * 6 and 6 < len(parts) < 6 + 34 / 2  # some of the word
     assert {clip.label for clip in parts} == {OTHER}
-    lengths_s = []
+    lengths = []
+    pitches = []
     for clip in phrases:
         sound = read_audio(clip.path, sample_rate_hz=RATE_HZ)
         assert len(sound) == clip_s * RATE_HZ
@@ -137,8 +144,12 @@ def test_a_phrase_ends_shortly_before_its_window_and_a_part_is_no_phrase(sounds)
         if end_s - start_s < 1.35 * PHRASE_S:  # no other speech around it
             assert 0.1 + 0.075 - 0.03 < clip_s - end_s < 0.3 + 0.14 + 0.03
             assert np.abs(sound[round(end_s * RATE_HZ) :][:1000]).max() > 0  # the consonant
-            lengths_s.append(end_s - start_s)
-    assert min(lengths_s) < 0.9 * PHRASE_S and max(lengths_s) > 1.1 * PHRASE_S  # other speeds
+            lengths.append((end_s - start_s) / PHRASE_S)
+            loud = np.abs(np.fft.rfft(sound[round(start_s * RATE_HZ) :], 1 << 16))
+            pitches.append(2 * np.pi * loud.argmax() / (1 << 16) / tone_step(clip.group))
+    played = list(zip(lengths, pitches, strict=True))
+    for length, pitch in itertools.product((1, -1), repeat=2):  # each tempo at each pitch
+        assert any(length * (a - 1) > 0.05 and pitch * (b - 1) > 0.05 for a, b in played)
     sounding = [read_audio(clip.path, sample_rate_hz=RATE_HZ) for clip in parts]
     lengths_s = [np.diff(active_part_s(sound, RATE_HZ)) for sound in sounding]
     assert min(lengths_s) < 0.75 * PHRASE_S

@@ -20,7 +20,7 @@ from m3net_tf.wake.voices.phonemes import (
     pronunciations,
 )
 
-Kind = Literal["phrase", "part", "word", "changed", "other", "recorded"]
+Kind = Literal["phrase", "part", "word", "changed", "other", "class"]
 DIFFERENT = 1.0
 """Smallest phoneme distance of other words; accents of one word are nearer to each other."""
 CHANGED = 0.25
@@ -42,6 +42,9 @@ _NEAREST = 100  # words for each word of a phrase
 _LONGER = 2  # phonemes that a word which sounds alike has more or fewer
 _REPLACED = (0.2, 0.8)  # difference between a phoneme and the one that replaces it
 _NUMBERS = 10_000
+_UNLIKE = 1.5  # smallest distance of a word that is a class of its own
+_UNLIKE_LENGTHS = range(4, 10)  # phonemes of such a word
+_UNLIKE_TRIES = 20  # drawn words for each of them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Line:
     Attributes:
         text: the text, or its phonemes in IPA.
         kind: the ``phrase`` itself, a ``part`` of it, a ``word`` that sounds alike, the phrase
-            with ``changed`` phonemes, ``other`` speech, or a word that is ``recorded``, too.
+            with ``changed`` phonemes, ``other`` speech, or a word that is a ``class`` of its own.
         pronunciation: phonemes that are spoken instead of the text's own; only a synthesiser that
             takes phonemes can.
     """
@@ -87,12 +90,7 @@ def near_phrases(
     """
     if not count:
         return []  # sparing the pronunciation of thousands of words
-    sounds = [[phoneme.ipa for phoneme in phrase] for phrase in phrases.values()]
-
-    def apart(pronunciation: Pronunciation) -> float:
-        heard = [phoneme.ipa for phoneme in pronunciation]
-        return min(distance(phrase, heard, within=True) for phrase in sounds)
-
+    apart = _distance_from(phrases)
     alike = _spelt_alike(words, phrases)
     spoken = dict(zip(alike, pronunciations(alike, language), strict=True)) if alike else {}
     numbers = pronunciations([str(number) for number in range(100)], language)
@@ -111,6 +109,42 @@ def near_phrases(
             texts += [found[index % len(found)] for index in range(wanted)]
     texts += [_other(words, rng) for _ in range(count - len(texts))]
     return [texts[index] for index in rng.permutation(len(texts))]
+
+
+def unlike_words(
+    phrases: Mapping[str, Pronunciation],
+    language: str,
+    count: int,
+    rng: np.random.Generator,
+    words: Sequence[str],
+) -> list[str]:
+    """Random words that sound unlike the phrases; fewer if there are not so many.
+
+    As classes of their own they teach a network what tells words apart.
+
+    Args:
+        words: words of the language, such as :func:`installed_words`.
+    """
+    drawn = [words[index] for index in rng.permutation(len(words))[: _UNLIKE_TRIES * count]]
+    apart = _distance_from(phrases)
+    spoken = pronunciations(drawn, language) if drawn else []
+    unlike = [
+        word
+        for word, said in zip(drawn, spoken, strict=True)
+        if len(said) in _UNLIKE_LENGTHS and apart(said) >= _UNLIKE
+    ]
+    return unlike[:count]
+
+
+def _distance_from(phrases: Mapping[str, Pronunciation]) -> Callable[[Pronunciation], float]:
+    """The distance of a text from the phrase that it is nearest to."""
+    sounds = [[phoneme.ipa for phoneme in phrase] for phrase in phrases.values()]
+
+    def apart(pronunciation: Pronunciation) -> float:
+        heard = [phoneme.ipa for phoneme in pronunciation]
+        return min(distance(phrase, heard, within=True) for phrase in sounds)
+
+    return apart
 
 
 def _spelt_alike(words: Sequence[str], phrases: Iterable[str]) -> list[str]:

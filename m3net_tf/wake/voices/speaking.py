@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from m3net_tf.audio.datasets.audio import Audio, resampled, to_pcm16, wav_bytes
+from m3net_tf.audio.datasets.pitch import HIGH_HZ, pitch_hz
 from m3net_tf.audio.datasets.protocols import rank
 from m3net_tf.system.artifacts import read_json, write_bytes, write_json
 from m3net_tf.system.conversion import from_plain
@@ -19,7 +20,7 @@ from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent, track
 from m3net_tf.system.threads import WORKERS, map_ahead
 from m3net_tf.system.words import counted
-from m3net_tf.wake.voices.near import Line, installed_words, near_phrases
+from m3net_tf.wake.voices.near import Line, installed_words, near_phrases, unlike_words
 from m3net_tf.wake.voices.phonemes import (
     Pronunciation,
     corrected,
@@ -34,8 +35,10 @@ from m3net_tf.wake.voices.variety import RATE_HZ, Float, distinct, timbre, varie
 RECORD_NAME = "voices.json"
 NEAR_FOLDER, WORDS_FOLDER = "_near_", "_words_"
 _WORD_COUNT = 30  # clips of each word that is also recorded
+_UNLIKE_COUNT = 250  # clips of each word that is not
+_UNLIKE_SHARE = 16 / 3000  # number of these words, for each clip of other texts
 _VALIDATION_SHARE = 0.2
-_RATES, _PITCHES = (0.75, 1.25), (0.85, 1.2)
+_RATES, _PITCHES = (0.6, 1.25), (0.8, 1.3)
 _INTONATIONS = ("", ".", "?", "!")  # signs that change the melody of most synthesisers
 _LEVEL_DB = -26.0
 _LOUDEST = 0.98
@@ -89,12 +92,13 @@ class SpokenVoices:
 
 @dataclasses.dataclass(frozen=True)
 class _Speaker:
-    """A speaker with its voices."""
+    """A speaker with its voices, and whether they are high."""
 
     synthesiser: Synthesiser
     name: str
     voices: tuple[Voice, ...]
     split: str = "train"
+    is_high: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +127,8 @@ def say_phrases(
 ) -> SpokenVoices:
     """Speak each phrase and texts near to them: ``FOLDER/<phrase>/*.wav``, ``FOLDER/_near_/*.wav``.
 
-    Words of which there are recordings are spoken, too: ``FOLDER/_words_/<word>/*.wav``.
+    Words that are classes of their own are spoken, too: ``FOLDER/_words_/<word>/*.wav``. They are
+    those given, or random words of the language.
 
     Files are mono, 16 kHz and 16 bits, with the level -26 dB and short pauses at both ends.
     ``FOLDER/voices.json`` records each. A complete folder stays as it is, with the synthesisers of
@@ -134,7 +139,7 @@ def say_phrases(
         language: as ``en`` (all its varieties) or ``en-us``.
         count: clips of each phrase.
         near_count: clips of other texts.
-        words: words of which there are recordings.
+        words: words that are classes of their own.
         seed: draws voices, tempo, pitch, texts and the split.
         say: how phrases are said; see :func:`.phonemes.corrected`.
         models: voices in files; see :func:`.synthesis.available`.
@@ -185,8 +190,10 @@ def say_phrases(
         log(f"no words of {language!r} in /usr/share/dict: near phrases are phonemes and numbers")
     lines = near_phrases(wanted, language, near_count, rng, known)
     planned += _plan(lines, NEAR_FOLDER, speakers, spoken_as, rng)
-    for word in words:
-        lines = [Line(word, "recorded")] * _WORD_COUNT
+    word_count = _WORD_COUNT if words else _UNLIKE_COUNT
+    unlike_count = round(_UNLIKE_SHARE * near_count)
+    for word in words or unlike_words(wanted, language, unlike_count, rng, known):
+        lines = [Line(word, "class")] * word_count
         planned += _plan(lines, f"{WORDS_FOLDER}/{word}", speakers, spoken_as, rng)
 
     result = SpokenVoices(
@@ -304,12 +311,13 @@ def _audition(
             by_name.setdefault(voice.speaker, []).append(voice)
         speakers += [_Speaker(synthesiser, name, tuple(own)) for name, own in by_name.items()]
 
-    def audition(speaker: _Speaker) -> Float | str:
+    def audition(speaker: _Speaker) -> tuple[Float, bool] | str:
         own = speaker.synthesiser
         try:
             speech = Speech(phrase, spoken_as[own.name, phrase])
             audio, rate_hz = own.speak(speaker.voices[0], speech)
-            return timbre(finished(audio, rate_hz))
+            sound = finished(audio, rate_hz)
+            return timbre(sound), pitch_hz(sound, RATE_HZ) > HIGH_HZ
         except DataError as error:
             return f"{speaker.name}: {error}"
 
@@ -322,8 +330,9 @@ def _audition(
             if isinstance(result, str):
                 left_out.append(result)
             else:
-                able.append(speaker)
-                timbres.append(result)
+                heard, is_high = result
+                able.append(dataclasses.replace(speaker, is_high=is_high))
+                timbres.append(heard)
     kept = distinct(timbres)
     if len(kept) < len(able):
         left_out.append(f"{counted(len(able) - len(kept), 'speaker')} too like another")
@@ -351,7 +360,8 @@ def _plan(
     """Draw the speaker, voice, tempo, pitch and intonation of each line.
 
     A synthesiser speaks in proportion to the square root of its speakers, so that neither a few
-    natural voices nor a hundred similar ones are lost among the others.
+    natural voices nor a hundred similar ones are lost among the others. Half of the lines are of
+    high voices, of which there are fewer.
     """
     sizes = Counter((each.synthesiser.name, each.split) for each in speakers)
     for number, line in enumerate(lines):
@@ -364,6 +374,9 @@ def _plan(
         ]
         cast = [each for each in cast if each.split == split] or cast
         weights = np.array([sizes[each.synthesiser.name, each.split] ** -0.5 for each in cast])
+        high = np.array([each.is_high for each in cast])
+        for part in (high, ~high):
+            weights[part] /= weights[part].sum() or 1.0
         speaker = cast[int(rng.choice(len(cast), p=weights / weights.sum()))]
         voice = speaker.voices[int(rng.integers(len(speaker.voices)))]
         rate, pitch = (

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from m3net_tf.system.errors import ConfigError
-from m3net_tf.wake.voices.near import CHANGED, DIFFERENT, near_phrases
+from m3net_tf.wake.voices.near import CHANGED, DIFFERENT, near_phrases, unlike_words
 from m3net_tf.wake.voices.phonemes import (
     Phoneme,
     cmu_phones,
@@ -108,3 +108,12 @@ def test_near_phrases_are_not_the_phrase(espeak):
     assert again == lines
     without = near_phrases(wanted, "en", 20, np.random.default_rng(0))
     assert {each.kind for each in without} == {"part", "changed", "other"}
+
+
+def test_unlike_words_are_far_from_the_phrase(espeak):
+    words = ["computers", "commuter", "computer", "window", "to", "potatoes", "a"]
+    wanted = {"computer": pronunciations(["computer"], "en")[0]}
+    unlike = unlike_words(wanted, "en", 9, np.random.default_rng(0), words)
+    assert sorted(unlike) == ["potatoes", "window"]
+    assert len(unlike_words(wanted, "en", 1, np.random.default_rng(0), words)) == 1
+    assert unlike_words(wanted, "en", 9, np.random.default_rng(0), []) == []
