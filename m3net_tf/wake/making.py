@@ -114,7 +114,8 @@ def make_wake_word(
         voices: voices in files, ``.flitevox`` (Flite) or ``.onnx`` (Piper, Kokoro).
         negatives: folders of sounds without the phrases, beside the recordings that
             ``m3net data fetch`` has put into the cache (``librispeech``, ``musan``).
-        words: folder of recordings of other words, in a folder for each.
+        words: folder of recordings of other words, in a folder for each; without it the voices
+            say random words of the language.
         add: folder of own recordings of the phrase or, with several phrases, a folder of a folder
             for each; the network is trained on with them, in a run of its own.
         target_false_accepts_per_hour: what the threshold is tuned for, on the validation hours;

@@ -187,7 +187,10 @@ def say_phrases(
     rng = np.random.default_rng([seed, near_count])
     known = installed_words(language)
     if not known:
-        log(f"no words of {language!r} in /usr/share/dict: near phrases are phonemes and numbers")
+        log(
+            f"no words of {language!r} in /usr/share/dict: near phrases are phonemes and numbers, "
+            "and no random words are classes: install a word list, such as wamerican"
+        )
     lines = near_phrases(wanted, language, near_count, rng, known)
     planned += _plan(lines, NEAR_FOLDER, speakers, spoken_as, rng)
     word_count = _WORD_COUNT if words else _UNLIKE_COUNT
