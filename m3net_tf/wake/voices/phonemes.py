@@ -8,6 +8,8 @@ import math
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.wake.voices.programs import output_of
 
@@ -136,6 +138,7 @@ _RESPELLED = {
     "y": "j",
 }
 _WEAK = {"ʌ": "ə", "ɜː": "ə"}  # in unstressed syllables
+_SCHWAS, _FULL = ("ə", "ɐ"), ("ʌ", "ɒ", "ɛ", "æ")
 
 # Place (0 lips to 1 glottis), manner and voice of consonants.
 _PLACES = (
@@ -254,6 +257,16 @@ def respelled(text: str) -> Pronunciation:
     if not phonemes:
         raise ConfigError(f"{text!r} has no syllable: give a respelling, as kom-PYOO-ter")
     return tuple(phonemes)
+
+
+def careful(said: Pronunciation, rng: np.random.Generator) -> Pronunciation:
+    """English with a full vowel in place of each schwa but a last one, as in careful speech."""
+    vowels = rng.choice(_FULL, len(said)).tolist()
+    changed = [
+        Phoneme(vowel, _ENGLISH[vowel][0]) if each.ipa in _SCHWAS else each
+        for each, vowel in zip(said, vowels, strict=True)
+    ]
+    return (*changed[:-1], *said[-1:])
 
 
 def espeak_text(pronunciation: Pronunciation) -> str:

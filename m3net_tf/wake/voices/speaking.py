@@ -23,13 +23,14 @@ from m3net_tf.system.words import counted
 from m3net_tf.wake.voices.near import Line, installed_words, near_phrases, unlike_words
 from m3net_tf.wake.voices.phonemes import (
     Pronunciation,
+    careful,
     corrected,
     distance,
     ipa_text,
     pronunciations,
 )
 from m3net_tf.wake.voices.synthesis import Espeak, available
-from m3net_tf.wake.voices.synthesiser import Speech, Synthesiser, Voice
+from m3net_tf.wake.voices.synthesiser import Speech, Synthesiser, Voice, covers
 from m3net_tf.wake.voices.variety import RATE_HZ, Float, distinct, timbre, variety
 
 RECORD_NAME = "voices.json"
@@ -39,6 +40,7 @@ _UNLIKE_COUNT = 250  # clips of each word that is not
 _UNLIKE_SHARE = 16 / 3000  # number of these words, for each clip of other texts
 _VALIDATION_SHARE = 0.2
 _RATES, _PITCHES = (0.6, 1.25), (0.8, 1.3)
+_CAREFUL = 0.3  # share of clips of a phrase with full vowels
 _INTONATIONS = ("", ".", "?", "!")  # signs that change the melody of most synthesisers
 _LEVEL_DB = -26.0
 _LOUDEST = 0.98
@@ -182,7 +184,7 @@ def say_phrases(
     planned: list[_Planned] = []
     for phrase, name in names.items():
         rng = np.random.default_rng([seed, *phrase.encode()])
-        lines = [Line(phrase, "phrase")] * count
+        lines = _phrase_lines(phrase, wanted[phrase], count, language, rng)
         planned += _plan(lines, name, speakers, spoken_as, rng)
     rng = np.random.default_rng([seed, near_count])
     known = installed_words(language)
@@ -353,6 +355,18 @@ def _with_splits(speakers: Sequence[_Speaker], seed: int) -> list[_Speaker]:
     return [dataclasses.replace(each, split=splits[each.name]) for each in speakers]
 
 
+def _phrase_lines(
+    phrase: str, said: Pronunciation, count: int, language: str, rng: np.random.Generator
+) -> list[Line]:
+    """A phrase as often as asked, sometimes said carefully."""
+    lines = [Line(phrase, "phrase")] * count
+    if covers("en", language):
+        for place in np.flatnonzero(rng.random(count) < _CAREFUL):
+            if (spoken := careful(said, rng)) != said:
+                lines[place] = Line(phrase, "phrase", spoken)
+    return lines
+
+
 def _plan(
     lines: Sequence[Line],
     folder_name: str,
@@ -388,7 +402,7 @@ def _plan(
         sign = _INTONATIONS[int(rng.integers(len(_INTONATIONS)))]
         own = speaker.synthesiser
         pronunciation = line.pronunciation
-        if line.kind == "phrase":
+        if line.kind == "phrase" and not pronunciation:
             pronunciation = spoken_as[own.name, line.text]
         voice_name = re.sub(r"[^\w+-]|_", "-", voice.name)
         yield _Planned(

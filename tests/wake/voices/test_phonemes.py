@@ -6,6 +6,7 @@ from m3net_tf.system.errors import ConfigError
 from m3net_tf.wake.voices.near import CHANGED, DIFFERENT, near_phrases, unlike_words
 from m3net_tf.wake.voices.phonemes import (
     Phoneme,
+    careful,
     cmu_phones,
     corrected,
     difference,
@@ -85,6 +86,15 @@ def test_palatal_consonants_are_one_phoneme(espeak):
     said = pronunciations(["привет"], "ru")[0]
     assert [each.ipa for each in said] == ["p", "rʲ", "i", "vʲ", "e", "t"]
     assert pronunciations([espeak_text(said)], "ru")[0] == said
+
+
+def test_careful_speech_has_full_vowels(espeak):
+    said = pronunciations(["computer"], "en")[0]
+    rng = np.random.default_rng(0)
+    heard = {ipa_text(careful(said, rng)) for _ in range(40)}
+    assert heard == {f"k{vowel}mpjˈuːtə" for vowel in "ʌɒɛæ"}
+    jarvis = pronunciations(["jarvis"], "en")[0]
+    assert careful(jarvis, rng) == jarvis
 
 
 def test_near_phrases_are_not_the_phrase(espeak):
