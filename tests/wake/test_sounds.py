@@ -147,6 +147,7 @@ def test_a_phrase_ends_shortly_before_its_window_and_a_part_is_no_phrase(sounds)
             lengths.append((end_s - start_s) / PHRASE_S)
             loud = np.abs(np.fft.rfft(sound[round(start_s * RATE_HZ) :], 1 << 16))
             pitches.append(2 * np.pi * loud.argmax() / (1 << 16) / tone_step(clip.group))
+    assert min(lengths) < 0.9 and max(lengths) > 1.1
     played = list(zip(lengths, pitches, strict=True))
     for length, pitch in itertools.product((1, -1), repeat=2):  # each tempo at each pitch
         assert any(length * (a - 1) > 0.05 and pitch * (b - 1) > 0.05 for a, b in played)

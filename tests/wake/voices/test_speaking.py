@@ -48,7 +48,7 @@ def test_phrases_become_clips(few_voices, tmp_path, monkeypatch):
     assert any("too like another" in line for line in lines)
     kinds = Counter(each.path.split("/")[0] for each in spoken.clips)
     assert kinds == {"hey_computer": 12, "_near_": 12}
-    assert len(spoken.clips) == len([*tmp_path.rglob("*.wav")])
+    assert len(spoken.clips) == len([*tmp_path.rglob("*.wav")]) == 24
     splits = {(each.speaker, each.split) for each in spoken.clips}
     assert len(splits) == len({speaker for speaker, _ in splits})
     assert {split for _, split in splits} == {"train", "validation"}
@@ -89,8 +89,11 @@ def test_unlike_words_are_spoken_unless_there_are_others(few_voices, tmp_path):
     assert {each.text.strip(".?!") for each in given.clips if each.kind == "class"} == {"tree"}
 
 
-def test_half_of_the_clips_are_of_high_voices(few_voices, tmp_path):
+def test_some_clips_are_careful_and_half_are_of_high_voices(few_voices, tmp_path):
     spoken = say_phrases(["computer"], tmp_path, count=80, near_count=0)
+    careful = {clip.phonemes for clip in spoken.clips} - {""}
+    assert careful == {f"k{vowel}mpjˈuːtə" for vowel in "ʌɒɛæ"}
+    assert 0.2 < np.mean([bool(clip.phonemes) for clip in spoken.clips]) < 0.4
     pitches: dict[str, list[float]] = {}
     for clip in spoken.clips:
         sound = read_audio(tmp_path / clip.path, sample_rate_hz=16_000)
