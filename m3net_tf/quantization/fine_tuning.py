@@ -84,7 +84,7 @@ class FineTuner:
         shape = input_shape(dataset.info, recipe.frontend)
         teacher = load_teacher(recipe, dataset, shape, self._data_dir, self._log)
         features = compute_features(
-            dataset, "train", recipe.frontend, recipe.augmentation, recipe.training.seed, self._log
+            dataset, "train", recipe.frontend, recipe.augmentation, recipe.copies_seed, self._log
         )
         if takes_lengths(self.model):
             features = with_lengths(features, dataset, recipe.frontend, recipe.augmentation)

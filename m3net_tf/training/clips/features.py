@@ -179,7 +179,7 @@ def recipe_features(
     if streamed and augmentation:
         features = labelled_clips(dataset, split)
     else:
-        seed, dtype = recipe.training.seed, recipe.training.features
+        seed, dtype = recipe.copies_seed, recipe.training.features
         features = compute_features(dataset, split, recipe.frontend, augmentation, seed, log, dtype)
     if not own_lengths:
         return features

@@ -157,7 +157,7 @@ def teacher_vectors(
     size = of(np.zeros((1, dataset.info.clip_samples), np.float32)).shape[-1]
     store = RowStore(hashlib.sha256(kind.encode()).hexdigest()[:16], (1, size), "float32")
     augmentation = recipe.augmentation
-    seed = recipe.training.seed
+    seed = recipe.copies_seed
     rows = stored_rows(
         store,
         dataset,

@@ -85,6 +85,12 @@ class Recipe:
                     "and masks are possible)"
                 )
 
+    @property
+    def copies_seed(self) -> int:
+        """Seed of the stored copies of training clips."""
+        given = self.augmentation.copies_seed
+        return self.training.seed if given is None else given
+
     def to_dict(self) -> dict[str, Any]:
         """All sections as plain values; tuples become lists, as in YAML and JSON."""
         return {key: to_plain(value) for key, value in dataclasses.asdict(self).items()}

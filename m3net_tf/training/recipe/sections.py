@@ -100,6 +100,8 @@ class AugmentationSection:
     Attributes:
         copies: number of stored copies of each training clip, augmented as waveforms; each epoch
             uses one of them or the original clip at random. 0 trains only on original clips.
+        copies_seed: seed of the stored copies; trainings of other seeds then share them. Default:
+            ``training.seed``.
         fresh: augment the waveforms again in every epoch instead: slower, without the feature
             cache, and without stretch, pitch, vocal tract, speed, band and telephone, which need
             stored copies.
@@ -196,6 +198,7 @@ class AugmentationSection:
     time_warp: NotNegative = newer(0.0, in_copies=False)
     frequency_warp: NotNegative = newer(0.0, in_copies=False)
     frequency_gain_db: NotNegative = newer(0.0, in_copies=False)
+    copies_seed: Seed | None = newer(None, in_copies=False)
 
     @property
     def of_copies(self) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from m3net_tf.audio.frontend import (
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.system.processor import machine
 from m3net_tf.training.clips import features as features_module
-from m3net_tf.training.clips.features import compute_features, input_shape
+from m3net_tf.training.clips.features import compute_features, input_shape, recipe_features
+from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.recipe.sections import AugmentationSection
 
 CONFIG = FrontendConfig()
@@ -122,6 +123,21 @@ def test_the_seed_alone_decides_the_copies(cache, dataset):
     reseeded = compute_features(dataset, "validation", CONFIG, VARIED, seed=2).features
     np.testing.assert_array_equal(first[0], reseeded[0])
     assert not np.array_equal(first[1], reseeded[1])
+
+
+def test_trainings_of_other_seeds_may_share_the_copies(cache, dataset, filled):
+    def maps(seed: int, copies_seed: int | None) -> np.ndarray:
+        augmentation = {"copies": 1, "copies_seed": copies_seed}
+        values = {"dataset": {"name": "synth"}, "model": {"name": "m3net"}}
+        values |= {"augmentation": augmentation, "training": {"seed": seed}}
+        recipe = Recipe.from_dict(values)
+        return recipe_features(recipe, dataset, "train", own_lengths=False).features[:]
+
+    first = maps(1, 5)
+    np.testing.assert_array_equal(maps(2, 5), first)
+    assert len(filled) == 1
+    np.testing.assert_array_equal(maps(5, None), first)
+    assert not np.array_equal(maps(1, None)[1], first[1])
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "other shape", "zip"])

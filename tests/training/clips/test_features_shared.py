@@ -99,6 +99,7 @@ def test_what_steps_draw_is_no_part_of_a_copys_key(dataset):
         "between_class_probability": 0.5,
         "cutmix_min": 0.4,
         "one_mixture": True,
+        "copies_seed": 3,
     }
     first = row_keys(dataset, "train", CONFIG, AugmentationSection(copies=1))
     for key, value in drawn.items():
