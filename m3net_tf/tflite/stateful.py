@@ -20,10 +20,10 @@ from m3net_tf.tflite.read import read_graph
 from m3net_tf.tflite.unpack import refusing_damage, unpack
 from m3net_tf.tflite.write import pack
 
-_TIME = 2  # axis of the columns, in (1, 1, columns, channels)
 _MOST_OLD = 127  # builtin operators with higher numbers have them in a newer field only
 _LEAST = -128
-_ENDS = ["TRANSPOSE", "DEPTHWISE_CONV_2D", "CONV_2D", "LOGISTIC", "RESHAPE"]
+_FIRST, _LAST = ["TRANSPOSE"], ["CONV_2D", "LOGISTIC", "RESHAPE"]
+_LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D")
 
 
 def stateful_network(tflite: bytes, *, columns: int, output: int, input_scale: float) -> bytes:
@@ -53,38 +53,65 @@ def stateful_network(tflite: bytes, *, columns: int, output: int, input_scale: f
 def _require_form(graph: Graph, columns: int) -> None:
     """Refuse what does not run over time alone."""
     kinds = [op.kind for op in graph.operations]
-    if kinds[:2] + kinds[-3:] != _ENDS:
+    if kinds[:1] + kinds[-3:] != _FIRST + _LAST:
         raise ModelError(
-            "a network with variables begins with bins as channels and ends in independent "
+            "a network with variables begins with lines of bins and ends in independent "
             "probabilities: train streaming_ds_cnn with the loss binary_cross_entropy"
         )
     layers = graph.operations[1:-2]
     for op in layers:
-        old, new = op.input(0).shape, op.output.shape
-        kernel, stride = _over_time(op)
-        valid = old[:2] == new[:2] == (1, 1) and new[_TIME] == (old[_TIME] - kernel) // stride + 1
-        if op.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D") or not valid:
+        if not (_is_one_row(op) if op.kind == "RESHAPE" else _is_valid(op)):
             raise op.error("does not run over time without padding: train streaming_ds_cnn")
     strides = math.prod(_over_time(op)[1] for op in layers)
     if columns % strides:
         raise ModelError(
             f"{columns} columns do not fit the network's stride: give a multiple of {strides}"
         )
-    longest = strides * max(_over_time(op)[0] for op in layers if op.output.shape[_TIME] == 1)
+    longest = strides * max(_over_time(op)[0] for op in layers if _lines(op.output) == 1)
     if columns > longest:
         raise ModelError(f"{columns} columns are more than the last layer takes: give {longest}")
-    window = graph.inputs[0].shape[_TIME]
-    if any((op.input(0).shape[_TIME] - _over_time(op)[0]) % _over_time(op)[1] for op in layers):
+    window = graph.inputs[0].shape[2]
+    if any((_lines(op.input(0)) - _over_time(op)[0]) % _over_time(op)[1] for op in layers):
         raise ModelError(
             f"no layer reads the last of the window's {window} columns: train with fewer"
         )
 
 
+def _time_axis(tensor: Tensor) -> int:
+    """Axis of the lines: (1, lines, bins, channels) in a stem, (1, 1, lines, channels) after it."""
+    return 2 if tensor.shape[1] == 1 else 1
+
+
+def _lines(tensor: Tensor) -> int:
+    return tensor.shape[_time_axis(tensor)]
+
+
+def _is_one_row(reshape: Operation) -> bool:
+    """Whether bins become channels."""
+    old, new = reshape.input(0).shape, reshape.output.shape
+    return len(old) == 4 and new == (1, 1, old[1], old[2] * old[3])
+
+
+def _is_valid(op: Operation) -> bool:
+    """Whether a layer does not pad."""
+    if op.kind not in _LAYERS:
+        return False
+    old, new = op.input(0).shape, op.output.shape
+    spans = [_span(op, axis) for axis in (1, 2)]
+    computed = [(old[axis] - size) // step + 1 for axis, (size, step) in enumerate(spans, 1)]
+    return new[:3] == (1, *computed)
+
+
 def _over_time(op: Operation) -> tuple[int, int]:
     """Lines that a layer sees at once, and from one output to the next."""
-    if op.kind == "AVERAGE_POOL_2D":
-        return op.options["filterWidth"], op.options["strideW"]
-    return op.input(1).shape[_TIME], op.options["strideW"]
+    return (1, 1) if op.kind == "RESHAPE" else _span(op, _time_axis(op.input(0)))
+
+
+def _span(op: Operation, axis: int) -> tuple[int, int]:
+    """Size and stride of a layer along an axis of its input."""
+    size, stride = {1: ("filterHeight", "strideH"), 2: ("filterWidth", "strideW")}[axis]
+    seen = op.options[size] if op.kind.endswith("POOL_2D") else op.input(1).shape[axis]
+    return seen, op.options[stride]
 
 
 class _Writer:
@@ -103,23 +130,26 @@ class _Writer:
         old = self._graph.operators
         self._graph.operators = []
         self._add("CALL_ONCE", [], [], schema.CallOnceOptionsT(initSubgraphIndex=1))
-        bins = first.output.shape[-1]
+        bins = first.output.size // _lines(first.output)
         source = self._tensor("columns", (1, columns, bins), "INT8", input_scale, _LEAST)
-        place = first.output.index
-        self._resize(place, columns, self._graph.tensors[source].quantization)
+        place, axis = first.output.index, _time_axis(first.output)
+        self._resize(place, axis, columns, self._graph.tensors[source].quantization)
         self._reshape(source, place)
         self._shift_input(layers[0], input_scale)
         for op in layers:
             kernel, stride = _over_time(op)
-            if kernel > 1 and op.output.shape[_TIME] == 1:
+            if kernel > 1 and _lines(op.output) == 1:
                 stride = columns  # the last layer over time: one output a run
             if kernel > stride:
-                place = self._delayed(f"lines_{op.index}", place, columns, kernel - stride)
-            operator = old[op.index]
-            operator.inputs = np.array([place, *operator.inputs[1:]], np.int32)
+                place = self._delayed(f"lines_{op.index}", place, axis, columns, kernel - stride)
             columns //= stride
-            place = op.output.index
-            self._resize(place, columns)
+            given, place, axis = place, op.output.index, _time_axis(op.output)
+            self._resize(place, axis, columns)
+            if op.kind == "RESHAPE":
+                self._reshape(given, place)
+                continue
+            operator = old[op.index]
+            operator.inputs = np.array([given, *operator.inputs[1:]], np.int32)
             self._graph.operators.append(operator)
         self._keep_output(layers[-1], output)
         self._graph.operators.append(old[logistic.index])
@@ -142,7 +172,8 @@ class _Writer:
         ratio = float(source.scale) / float(scale)
         target = self._graph.tensors[weights.index].quantization
         target.scale = (weights.scales.astype(np.float64) * ratio).astype(np.float32)
-        sums = weights.data.astype(np.int64).sum(axis=(0, 1, 2))
+        others = (1, 2, 3) if layer.kind == "CONV_2D" else (0, 1, 2)
+        sums = weights.data.astype(np.int64).sum(axis=others)
         shift = _LEAST - source.zero_point
         self._set_data(bias, (bias.data.astype(np.int64) + shift * sums).astype(np.int32))
 
@@ -160,21 +191,22 @@ class _Writer:
             self._set_data(tensor, tensor.data[kept])
         self._set_shape(dense.output.index, (1, 1, 1, 1))
 
-    def _delayed(self, name: str, place: int, columns: int, lines: int) -> int:
+    def _delayed(self, name: str, place: int, axis: int, columns: int, lines: int) -> int:
         """The lines before and the new ones; a variable keeps the last of them for the next run."""
         new = self._graph.tensors[place]
         scale, zero = new.quantization.scale[0], int(new.quantization.zeroPoint[0])
-        *_, channels = (int(size) for size in new.shape)
-        kept = (1, 1, lines, channels)
-        joint_shape = (1, 1, lines + columns, channels)
+        shape = tuple(int(size) for size in new.shape)
+        kept = (*shape[:axis], lines, *shape[axis + 1 :])
+        joint_shape = (*shape[:axis], lines + columns, *shape[axis + 1 :])
         handle = self._handle(self._graph, name)
         before = self._tensor(f"{name}/before", kept, "INT8", scale, zero)
         self._add("READ_VARIABLE", [handle], [before], schema.ReadVariableOptionsT())
         joint = self._tensor(f"{name}/joint", joint_shape, "INT8", scale, zero)
-        options = schema.ConcatenationOptionsT(axis=_TIME)
+        options = schema.ConcatenationOptionsT(axis=axis)
         self._add("CONCATENATION", [before, place], [joint], options)
         after = self._tensor(f"{name}/after", kept, "INT8", scale, zero)
-        first, last, step = (0, 0, columns, 0), joint_shape, (1, 1, 1, 1)
+        first, last, step = [0, 0, 0, 0], joint_shape, (1, 1, 1, 1)
+        first[axis] = columns
         ends = [
             self._constant(f"{name}/{part}", np.array(values, np.int32))
             for part, values in (("first", first), ("last", last), ("step", step))
@@ -210,9 +242,11 @@ class _Writer:
         size = self._constant(f"shape_{place}", shape)
         self._add("RESHAPE", [source, size], [place], schema.ReshapeOptionsT(newShape=shape))
 
-    def _resize(self, place: int, columns: int, quantization: Any = None) -> None:
+    def _resize(self, place: int, axis: int, columns: int, quantization: Any = None) -> None:
         tensor = self._graph.tensors[place]
-        self._set_shape(place, (1, 1, columns, int(tensor.shape[-1])))
+        shape = [int(size) for size in tensor.shape]
+        shape[axis] = columns
+        self._set_shape(place, shape)
         if quantization is not None:
             tensor.quantization = quantization
 

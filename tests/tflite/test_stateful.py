@@ -25,15 +25,15 @@ def window_network(name: str = "streaming_ds_cnn", head: str = "sigmoid", **argu
         name, preset, input_shape=shape, classes=CLASSES, head=head, overrides=arguments
     )
     *others, kernel, bias = model.get_weights()
-    model.set_weights([*others, 40 * kernel, bias])  # outputs that differ
+    model.set_weights([*others, 400 * kernel, bias])  # outputs that differ
     maps = np.random.default_rng(0).integers(-128, 128, (20, *shape)).astype(np.int8)
     return quantize_int8(model, maps)
 
 
-@pytest.fixture(scope="module")
-def window() -> bytes:
+@pytest.fixture(scope="module", params=[0, 4], ids=["bins as channels", "stem"])
+def window(request) -> bytes:
     """A network with a stride of 4 and lines of different lengths."""
-    return window_network(filters=8, kernels=(10, 3, 5), stride=4, features=6)
+    return window_network(filters=8, kernels=(10, 3, 5), stride=4, features=6, stem=request.param)
 
 
 def run(interpreter: Interpreter, features: np.ndarray) -> np.ndarray:
@@ -55,7 +55,8 @@ def test_runs_of_new_columns_give_the_bytes_of_whole_windows(window, columns):
     assert probability["shape"].tolist() == [1, 1] and probability["dtype"] == np.uint8
     assert probability["quantization"] == (1 / 256, 0)
     rng = np.random.default_rng(1)
-    sound = rng.integers(-128, 128, (BINS, COLUMNS + 20 * columns)).astype(np.int8)
+    levels = rng.uniform(-100, 100, COLUMNS + 20 * columns).repeat(5)[: COLUMNS + 20 * columns]
+    sound = np.clip(rng.normal(levels, 40, (BINS, len(levels))), -128, 127).astype(np.int8)
     compared = []
     for end in range(columns, sound.shape[1] + 1, columns):
         (given,) = run(stateful, sound[:, end - columns : end].T[None].copy())

@@ -14,16 +14,17 @@ PRESETS = {
     "wake": Preset(
         input_shape=(40, 69, 1),
         classes=2,
-        parameters=35_506,
-        macs=634_472,
+        parameters=33_546,
+        macs=691_568,
         summary="wake words on 40 mel bins by frames of 20 ms; streams in hops of two frames",
         arguments={
-            "filters": 96,
-            "kernels": (5, 5, 9),
+            "filters": 88,
+            "kernels": (3, 3, 5, 9),
             "stride": 2,
             "features": 64,
             "depthwise_norm": True,
             "dropout": 0.2,
+            "stem": 8,
         },
     ),
 }

@@ -33,10 +33,25 @@ def test_a_stride_halves_the_decisions_and_each_computes_one_column():
     network = quantize_untrained(build_model("streaming_ds_cnn", "wake"), maps)
     push = stream_network(network.tflite, 2).push
     assert (push.hop, push.window) == (2, 69)
-    assert (push.products, push.window_products) == (32_104, 634_472)
+    assert (push.products, push.window_products) == (34_224, 691_568)
 
 
-@pytest.mark.parametrize("shape", [(40, 15, 1), (40, 30, 2)])
-def test_shapes_that_do_not_fit(shape):
-    with refuses(ConfigError, "channel", "16 frames"):
-        build_model("streaming_ds_cnn", "mlperf", input_shape=shape)
+@pytest.mark.parametrize(
+    ("preset", "shape", "least"),
+    [
+        ("mlperf", (40, 15, 1), 16),
+        ("mlperf", (40, 30, 2), 16),
+        ("wake", (40, 34, 1), 35),
+        ("wake", (10, 69, 1), 35),
+    ],
+)
+def test_shapes_that_do_not_fit(preset, shape, least):
+    with refuses(ConfigError, "channel", f"{least} frames"):
+        build_model("streaming_ds_cnn", preset, input_shape=shape)
+
+
+def test_the_least_frames_fit():
+    assert build_model("streaming_ds_cnn", "wake", input_shape=(11, 35, 1)).output_shape == (
+        None,
+        2,
+    )
