@@ -23,6 +23,7 @@ from m3net_tf.system.progress import Log, silent
 from m3net_tf.training import Recipe, Run, load_recipe, train
 from m3net_tf.training.clips.added import FALSE_ALARM
 from m3net_tf.training.recipe import recipe_with_added
+from m3net_tf.training.recipe.sections import DistillationSection
 from m3net_tf.wake.evaluation import scenes_of, tuned, without_noise
 from m3net_tf.wake.found_windows import cut_false_accepts, cut_own_phrases
 from m3net_tf.wake.project import (
@@ -42,11 +43,12 @@ from m3net_tf.wake.sounds import (
     recorded_words,
     write_wake_sounds,
 )
+from m3net_tf.wake.teachers import train_teachers
 from m3net_tf.wake.voices.speaking import say_phrases
 
 _RESULT = "wake.json"
 _EMULATED_CLIPS = 60
-_FIRST_SHARE = 0.3  # epochs of the first training, as a share of the second one's
+_FIRST_SHARE = 0.4  # epochs of the first training, as a share of the second one's
 _OWN_SHARE = 0.5  # own recordings in training, as a share of the spoken phrases
 
 
@@ -159,6 +161,7 @@ def make_wake_word(
     sounds = _spoken(project, settings, log)
     recipe = load_recipe(write_wake_project(project, sounds, settings.board))
     _add_hard_windows(recipe, project, log)
+    train_teachers(recipe, Run(project / "run"), project / SOUNDS, log)
     run = _trained(recipe, project / "run", project / SOUNDS, log)
     if add is not None:
         run = _trained_on(run, Path(add), project, sounds, log)
@@ -222,7 +225,7 @@ def _add_hard_windows(recipe: Recipe, project: Path, log: Log) -> None:
     if not (sounds / HARD).is_dir():
         epochs = math.ceil(_FIRST_SHARE * recipe.training.epochs)
         training = dataclasses.replace(recipe.training, epochs=epochs)
-        first = dataclasses.replace(recipe, training=training)
+        first = dataclasses.replace(recipe, training=training, distillation=DistillationSection())
         run = _trained(first, project / "first_run", sounds, log)
         bundle = Bundle.load(run.folder / "export")
         count = cut_false_accepts(bundle, hours_files(sounds, "train"), sounds / HARD)

@@ -23,6 +23,7 @@ from m3net_tf.training.clips.features import compute_features
 from m3net_tf.wake.evaluation import scenes_of
 from m3net_tf.wake.project import SOUNDS, read_settings, write_micro_recipe
 from m3net_tf.wake.sounds import hours_files, read_wake_sounds
+from m3net_tf.wake.teachers import train_teachers
 from m3net_tf.wake.thresholds import tune_thresholds
 
 FOLDER = "micro_wake_word"
@@ -60,8 +61,9 @@ def make_micro_wake_words(project: Path, log: Log = silent) -> MicroWakeWords:
     sounds = project / SOUNDS
     folder = project / FOLDER
     recipe = load_recipe(write_micro_recipe(folder, read_wake_sounds(sounds)))
-    train(recipe, folder / "run", sounds, log)
     run = Run(folder / "run")
+    train_teachers(recipe, run, sounds, log)
+    train(recipe, run.folder, sounds, log)
     tflite = _int8_network(run, sounds)
     dataset = run.dataset(sounds)
     frames = run.load_model().input_shape[2]

@@ -20,12 +20,16 @@ from m3net_tf.system.errors import ConfigError
 from m3net_tf.training.clips.source import DATA_RECORD
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.wake.sounds import RATE_HZ, TABLE, WakeSounds
+from m3net_tf.wake.teachers import TEACHERS, teaching
 
 VOICES, SOUNDS = "voices", "sounds"
 """Folders of a project."""
 _SETTINGS = "settings.json"
 _CHANGEABLE = ("board", "target_false_accepts_per_hour", "hours")
 """Settings on which no sound depends."""
+# A second look computes whole windows. Up to this length an nRF52840 ends it before its queue of
+# sound is full, and with longer windows if the network is narrower.
+_FULL_WIDTH_S, _NARROW_FILTERS = 1.6, 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +142,7 @@ def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
         "model": {"name": "streaming_ds_cnn", "preset": "wake"},
         "augmentation": {
             "copies": 2,
+            "copies_seed": 0,  # the teachers share them
             "vocal_tract_probability": 0.6,
             "room_probability": 0.5,
             "room_s": [0.1, 0.8],
@@ -157,7 +162,7 @@ def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
             "frequency_mask_share": 0.15,
         },
         "training": {
-            "epochs": 40,
+            "epochs": 25,
             "batch_size": 64,
             "weight_average": 0.995,
             # Balanced classes would be words most of the time.
@@ -165,6 +170,8 @@ def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
             "keep": "last",
         },
     }
+    if sounds.clip_s > _FULL_WIDTH_S:
+        recipe["model"]["arguments"] = {"filters": _NARROW_FILTERS}
     Recipe.from_dict(recipe)
     return recipe
 
@@ -176,7 +183,7 @@ def write_wake_project(project: Path, sounds: WakeSounds, board: str) -> Path:
         The recipe.
     """
     recipe = project / RECIPE
-    _write_recipe(recipe, wake_recipe(sounds))
+    _write_recipe(recipe, {**wake_recipe(sounds), "distillation": teaching(project)})
     data = project / DATA_RECORD
     if not data.exists():
         write_json(data, {"folder": str((project / SOUNDS).resolve())})
@@ -194,11 +201,12 @@ def write_micro_recipe(folder: Path, sounds: WakeSounds) -> Path:
     """
     recipe = wake_recipe(sounds)
     recipe["frontend"] = MICROFRONTEND.to_dict()
-    # A line of the network is 40 ms, as of the other one; windows have 4 n + 10 columns.
-    design = {"kernels": [10, 5, 9], "stride": 4}
+    # A line of the network is 40 ms, as of the other one; windows have 4 n + 6 columns.
+    design = {"kernels": [6, 3, 5, 9], "stride": 4}
     recipe["model"]["arguments"] = {**recipe["model"].get("arguments", {}), **design}
     recipe["augmentation"]["frequency_gain_db"] = 0.0  # the front end evens out microphones
     recipe["training"]["loss"] = "binary_cross_entropy"  # micro_wake_word takes one probability
+    recipe["distillation"] = teaching(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _write_recipe(folder / RECIPE, recipe)
     return folder / RECIPE
@@ -219,7 +227,8 @@ def _readme(project: Path, board: str) -> str:
     return f"""# {project.resolve().name}
 
 `{RECIPE}` has all settings of the training, `{SOUNDS}/{TABLE}` lists its clips. After a change of
-either, delete `run` and call `m3net wake` again, or the single steps:
+either, delete `run` and `{TEACHERS}`, and call `m3net wake` again. The single steps, once the
+teachers are trained:
 
 ```sh
 m3net train {recipe} --run {run}

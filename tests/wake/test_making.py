@@ -17,6 +17,7 @@ from m3net_tf.runtime import load_detector
 from m3net_tf.runtime.interpreter import host_arena_bytes, tflm_unavailable_reason
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.yaml_files import read_yaml
+from m3net_tf.training import Run
 from m3net_tf.wake import project as wake_project
 from m3net_tf.wake.voices import speaking, synthesis
 
@@ -64,8 +65,9 @@ def project(quick, private_cache, tmp_path_factory) -> Path:
 
 
 def contents(project: Path) -> tuple[dict[Path, int], bytes]:
-    """When each sound was made, and the trained network."""
-    times = {path: path.stat().st_mtime_ns for path in project.rglob("*.wav")}
+    """When each sound and teacher was made, and the trained network."""
+    made = (*project.rglob("*.wav"), *project.glob("teachers/*/model.keras"))
+    times = {path: path.stat().st_mtime_ns for path in made}
     return times, (project / "run" / "model.keras").read_bytes()
 
 
@@ -76,6 +78,10 @@ def test_from_a_phrase_to_an_emulated_board(project, m3net):
     assert live["all"]["true_events"] > 10 and live["hours"] > 0.08  # scenes and noise
     assert [row["label"] for row in live["detector"]["classes"]] == ["_unknown_", "computer"]
     assert load_detector(project / "run" / "detector.yaml").look_runs == 8
+    distillation = read_yaml(project / "run" / "recipe.yaml")["distillation"]
+    teachers = [Run(Path(name)) for name in (distillation["run"], *distillation["ensemble"])]
+    assert [each.recipe().training.seed for each in teachers] == [1, 2, 3, 4]
+    assert all(each.finished and not each.recipe().distillation.runs for each in teachers)
     if "emulation_missing" not in result["emulated"]:
         assert result["emulated"]["bytes_equal"] and result["emulated"]["live"]["equal"]
 
