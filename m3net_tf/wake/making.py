@@ -229,7 +229,7 @@ def _add_hard_windows(recipe: Recipe, project: Path, log: Log) -> None:
         run = _trained(first, project / "first_run", sounds, log)
         bundle = Bundle.load(run.folder / "export")
         count = cut_false_accepts(bundle, hours_files(sounds, "train"), sounds / HARD)
-        log(f"{count} windows of the hours are hard: the second training has each again")
+        log(f"{count} windows of the hours are hard: the next trainings have each again")
     list_hard_windows(sounds)
 
 

@@ -100,7 +100,7 @@ OPERATORS = {
     "mobilenet": set(),
     "sparknet": {"ADD", "MINIMUM", "TANH", "TRANSPOSE"},
     "spectromasknet": {"ADD", "LOGISTIC", "MUL", "PAD", "RSQRT"},
-    "streaming_ds_cnn": {"TRANSPOSE"},
+    "streaming_ds_cnn": {"MAX_POOL_2D", "TRANSPOSE"},
 }
 
 
