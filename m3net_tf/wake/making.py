@@ -2,7 +2,6 @@
 """Makes a wake word from a phrase: voices, training, threshold, export and emulation."""
 
 import dataclasses
-import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,6 @@ from m3net_tf.system.progress import Log, silent
 from m3net_tf.training import Recipe, Run, load_recipe, train
 from m3net_tf.training.clips.added import FALSE_ALARM
 from m3net_tf.training.recipe import recipe_with_added
-from m3net_tf.training.recipe.sections import DistillationSection
 from m3net_tf.wake.evaluation import scenes_of, tuned, without_noise
 from m3net_tf.wake.found_windows import cut_false_accepts, cut_own_phrases
 from m3net_tf.wake.project import (
@@ -43,12 +41,12 @@ from m3net_tf.wake.sounds import (
     recorded_words,
     write_wake_sounds,
 )
-from m3net_tf.wake.teachers import train_teachers
+from m3net_tf.wake.teachers import train_teachers, untaught
 from m3net_tf.wake.voices.speaking import say_phrases
 
 _RESULT = "wake.json"
 _EMULATED_CLIPS = 60
-_FIRST_SHARE = 0.4  # epochs of the first training, as a share of the second one's
+_FIRST_SHARE = 0.4  # epochs of the first training, as a share of the final network's
 _OWN_SHARE = 0.5  # own recordings in training, as a share of the spoken phrases
 
 
@@ -223,9 +221,7 @@ def _add_hard_windows(recipe: Recipe, project: Path, log: Log) -> None:
     """Train a first network for a while, and add what it takes for a phrase to the sounds."""
     sounds = project / SOUNDS
     if not (sounds / HARD).is_dir():
-        epochs = math.ceil(_FIRST_SHARE * recipe.training.epochs)
-        training = dataclasses.replace(recipe.training, epochs=epochs)
-        first = dataclasses.replace(recipe, training=training, distillation=DistillationSection())
+        first = untaught(recipe, _FIRST_SHARE, recipe.training.seed)
         run = _trained(first, project / "first_run", sounds, log)
         bundle = Bundle.load(run.folder / "export")
         count = cut_false_accepts(bundle, hours_files(sounds, "train"), sounds / HARD)

@@ -2,7 +2,7 @@
 """The teachers of a wake word: networks with other seeds, whose mean the final network learns.
 
 On real voices networks that differ by their seeds alone miss different takes. The mean of their
-probabilities misses less than half of what one of them does (docs/evidence/wake_word.md), and a
+probabilities misses less than a third of what one of them does (docs/evidence/wake_word.md), and a
 network that learns it costs no more than one.
 """
 
@@ -27,6 +27,13 @@ def teaching(folder: Path) -> dict[str, Any]:
     return {"run": runs[0], "ensemble": runs[1:], "weight": 1.0, "temperature": 3.0}
 
 
+def untaught(recipe: Recipe, share: float, seed: int) -> Recipe:
+    """The recipe without teachers, for a share of its epochs."""
+    epochs = math.ceil(share * recipe.training.epochs)
+    training = dataclasses.replace(recipe.training, epochs=epochs, seed=seed)
+    return dataclasses.replace(recipe, training=training, distillation=DistillationSection())
+
+
 def train_teachers(recipe: Recipe, run: Run, sounds: Path, log: Log) -> None:
     """Train the teachers that a run's recipe names: by the same recipe, with seeds of their own.
 
@@ -38,10 +45,7 @@ def train_teachers(recipe: Recipe, run: Run, sounds: Path, log: Log) -> None:
     """
     if run.finished:
         return
-    alone = dataclasses.replace(recipe, distillation=DistillationSection())
-    epochs = math.ceil(_EPOCHS * recipe.training.epochs)
     for number, teacher in enumerate(recipe.distillation.runs, 1):
         log(f"teacher {number} of {len(recipe.distillation.runs)}")
-        seed = recipe.training.seed + number
-        training = dataclasses.replace(recipe.training, epochs=epochs, seed=seed)
-        train(dataclasses.replace(alone, training=training), Path(teacher), sounds, log)
+        alone = untaught(recipe, _EPOCHS, recipe.training.seed + number)
+        train(alone, Path(teacher), sounds, log)
