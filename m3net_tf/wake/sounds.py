@@ -55,7 +55,8 @@ _GAP_S = (0.0, 0.4)
 _CONTEXT = 0.3  # share of phrases with other speech before them, and of those with speech after
 _CONTEXT_GAP_S = (0.05, 0.3)
 _WINDOWS = 4  # of a phrase in training, each at another place, level and between other speech
-_AROUND = ("other", "class")  # kinds of texts before and after phrases
+_SPEECH = ("other", "foreign")  # kinds of texts without windows of their own
+_AROUND = (*_SPEECH, "class")  # kinds of texts before and after phrases
 _PART = (0.3, 0.7)  # shares of a phrase that are not the phrase
 _WORD_PARTS = 0.25  # share of other words of which there is a part, too
 _NOISE_S = 5.0
@@ -276,7 +277,7 @@ class _Writer:
 
     def write(self, negatives: Mapping[str, Sequence[Path]], log: Log) -> None:
         """Write the windows, the hours without a phrase, more windows of phrases, and the table."""
-        windows = [each for each in self._said if each.kind != "other"]
+        windows = [each for each in self._said if each.kind not in _SPEECH]
         with track(log, "windows of phrases", len(windows), "clips") as task:
             for index, each in enumerate(windows):
                 self._write_phrase(each, index)

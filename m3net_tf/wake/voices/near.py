@@ -20,7 +20,7 @@ from m3net_tf.wake.voices.phonemes import (
     pronunciations,
 )
 
-Kind = Literal["phrase", "part", "word", "changed", "other", "class"]
+Kind = Literal["phrase", "part", "word", "changed", "other", "foreign", "class"]
 DIFFERENT = 1.0
 """Smallest phoneme distance of other words; accents of one word are nearer to each other."""
 CHANGED = 0.25
@@ -54,7 +54,8 @@ class Line:
     Attributes:
         text: the text, or its phonemes in IPA.
         kind: the ``phrase`` itself, a ``part`` of it, a ``word`` that sounds alike, the phrase
-            with ``changed`` phonemes, ``other`` speech, or a word that is a ``class`` of its own.
+            with ``changed`` phonemes, ``other`` speech, that of ``foreign`` voices, or a word that
+            is a ``class`` of its own.
         pronunciation: phonemes that are spoken instead of the text's own; only a synthesiser that
             takes phonemes can.
     """
@@ -107,8 +108,19 @@ def near_phrases(
             texts += _changed(list(phrases.values()), list(known.values()), wanted, rng, apart)
         elif found := candidates[kind]:
             texts += [found[index % len(found)] for index in range(wanted)]
-    texts += [_other(words, rng) for _ in range(count - len(texts))]
+    texts += other_speech(count - len(texts), rng, words)
     return [texts[index] for index in rng.permutation(len(texts))]
+
+
+def other_speech(
+    count: int, rng: np.random.Generator, words: Sequence[str] = (), kind: Kind = "other"
+) -> list[Line]:
+    """Texts of random words for ``count`` clips.
+
+    Args:
+        words: words of the language, such as :func:`installed_words`.
+    """
+    return [Line(_random_text(words, rng), kind) for _ in range(count)]
 
 
 def unlike_words(
@@ -224,9 +236,9 @@ def _with_a_change(
     return (*phrase[:place], *new, *phrase[place + 1 :])
 
 
-def _other(words: Sequence[str], rng: np.random.Generator) -> Line:
+def _random_text(words: Sequence[str], rng: np.random.Generator) -> str:
     """One to eight random words, or a number, which every language has without a list."""
     if not words or rng.random() < 0.2:
-        return Line(str(rng.integers(_NUMBERS)), "other")
+        return str(rng.integers(_NUMBERS))
     chosen = rng.integers(len(words), size=int(rng.integers(1, 9)))
-    return Line(" ".join(words[index] for index in chosen), "other")
+    return " ".join(words[index] for index in chosen)

@@ -2,6 +2,7 @@
 """Speaks wake words and near phrases in many voices into a folder, as labelled clips."""
 
 import dataclasses
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,13 @@ from m3net_tf.system.locks import writes_into
 from m3net_tf.system.progress import Log, silent, track
 from m3net_tf.system.threads import WORKERS, map_ahead
 from m3net_tf.system.words import counted
-from m3net_tf.wake.voices.near import Line, installed_words, near_phrases, unlike_words
+from m3net_tf.wake.voices.near import (
+    Line,
+    installed_words,
+    near_phrases,
+    other_speech,
+    unlike_words,
+)
 from m3net_tf.wake.voices.phonemes import (
     Pronunciation,
     careful,
@@ -29,15 +36,16 @@ from m3net_tf.wake.voices.phonemes import (
     ipa_text,
     pronunciations,
 )
-from m3net_tf.wake.voices.synthesis import Espeak, available
+from m3net_tf.wake.voices.synthesis import Espeak, available, other_languages
 from m3net_tf.wake.voices.synthesiser import Speech, Synthesiser, Voice, covers
 from m3net_tf.wake.voices.variety import RATE_HZ, Float, distinct, timbre, variety
 
 RECORD_NAME = "voices.json"
-NEAR_FOLDER, WORDS_FOLDER = "_near_", "_words_"
+NEAR_FOLDER, WORDS_FOLDER, FOREIGN_FOLDER = "_near_", "_words_", "_foreign_"
 _WORD_COUNT = 30  # clips of each word that is also recorded
 _UNLIKE_COUNT = 250  # clips of each word that is not
 _UNLIKE_SHARE = 16 / 3000  # number of these words, for each clip of other texts
+_FOREIGN_SHARE = 0.5  # clips of voices of other languages, for each clip of other texts
 _VALIDATION_SHARE = 0.2
 _RATES, _PITCHES = (0.6, 1.25), (0.8, 1.3)
 _CAREFUL = 0.3  # share of clips of a phrase with full vowels
@@ -130,7 +138,8 @@ def say_phrases(
     """Speak each phrase and texts near to them: ``FOLDER/<phrase>/*.wav``, ``FOLDER/_near_/*.wav``.
 
     Words that are classes of their own are spoken, too: ``FOLDER/_words_/<word>/*.wav``. They are
-    those given, or random words of the language.
+    those given, or random words of the language. ``FOLDER/_foreign_/*.wav`` are random words read
+    by the rules of other languages, whose speech has other sounds.
 
     Files are mono, 16 kHz and 16 bits, with the level -26 dB and short pauses at both ends.
     ``FOLDER/voices.json`` records each. A complete folder stays as it is, with the synthesisers of
@@ -140,7 +149,7 @@ def say_phrases(
     Args:
         language: as ``en`` (all its varieties) or ``en-us``.
         count: clips of each phrase.
-        near_count: clips of other texts.
+        near_count: clips of other texts; voices of other languages speak half as many more.
         words: words that are classes of their own.
         seed: draws voices, tempo, pitch, texts and the split.
         say: how phrases are said; see :func:`.phonemes.corrected`.
@@ -200,6 +209,11 @@ def say_phrases(
     for word in words or unlike_words(wanted, language, unlike_count, rng, known):
         lines = [Line(word, "class")] * word_count
         planned += _plan(lines, f"{WORDS_FOLDER}/{word}", speakers, spoken_as, rng)
+
+    rng = np.random.default_rng([seed, near_count, 1])
+    lines = other_speech(round(_FOREIGN_SHARE * near_count), rng, known, "foreign")
+    foreign = _foreign_speakers(synthesisers, language, speakers, seed)
+    planned += _plan(lines, FOREIGN_FOLDER, foreign, spoken_as, rng)
 
     result = SpokenVoices(
         tuple(each.clip for each in planned),
@@ -309,12 +323,7 @@ def _audition(
     log: Log,
 ) -> tuple[list[_Speaker], list[Float]]:
     """The speakers that sound different, and their timbres; those that fail are left out."""
-    speakers = []
-    for synthesiser in synthesisers:
-        by_name: dict[str, list[Voice]] = {}
-        for voice in synthesiser.voices(language):
-            by_name.setdefault(voice.speaker, []).append(voice)
-        speakers += [_Speaker(synthesiser, name, tuple(own)) for name, own in by_name.items()]
+    speakers = _speakers(synthesisers, [language])
 
     def audition(speaker: _Speaker) -> tuple[Float, bool] | str:
         own = speaker.synthesiser
@@ -342,6 +351,28 @@ def _audition(
     if len(kept) < len(able):
         left_out.append(f"{counted(len(able) - len(kept), 'speaker')} too like another")
     return [able[index] for index in kept], [timbres[index] for index in kept]
+
+
+def _speakers(synthesisers: Sequence[Synthesiser], languages: Sequence[str]) -> list[_Speaker]:
+    """All speakers of languages, each with all of its voices."""
+    speakers = []
+    for synthesiser in synthesisers:
+        by_name: dict[str, list[Voice]] = {}
+        for voice in itertools.chain.from_iterable(map(synthesiser.voices, languages)):
+            by_name.setdefault(voice.speaker, []).append(voice)
+        speakers += [_Speaker(synthesiser, name, tuple(own)) for name, own in by_name.items()]
+    return speakers
+
+
+def _foreign_speakers(
+    synthesisers: Sequence[Synthesiser], language: str, speakers: Sequence[_Speaker], seed: int
+) -> list[_Speaker]:
+    """Speakers of other languages; one that also speaks the language keeps its split."""
+    split_of = {each.name: each.split for each in speakers}
+    return [
+        dataclasses.replace(each, split=split_of.get(each.name, each.split))
+        for each in _with_splits(_speakers(synthesisers, other_languages(language)), seed)
+    ]
 
 
 def _with_splits(speakers: Sequence[_Speaker], seed: int) -> list[_Speaker]:

@@ -115,9 +115,8 @@ class Festival(Synthesiser):
 
     def voices(self, language: str) -> list[Voice]:
         """Voices in Festival's folders of a language."""
-        listed = output_of(["festival", "--pipe"], "(print voice-locations)").decode()
         found = []
-        for name, folder in re.findall(r'\(([^\s()]+) \. "([^"]*)"\)', listed):
+        for name, folder in _festival_voices():
             spoken = _FESTIVAL_LANGUAGES.get(Path(folder).parent.name, "")
             if covers(language, spoken):
                 found.append(Voice(name, _person("festival", name)))
@@ -240,18 +239,31 @@ def available(models: Sequence[Path] = ()) -> list[Synthesiser]:
     return [*found, *([Piper(piper)] if piper else []), *map(Kokoro, kokoro)]
 
 
-@functools.lru_cache
+def other_languages(language: str) -> list[str]:
+    """Codes of espeak-ng's languages without a language and its varieties, such as ``fr``."""
+    own = language.partition("-")[0]
+    return sorted({code.partition("-")[0] for code, _ in _espeak_voices("")} - {own})
+
+
+@functools.cache
 def _espeak_voices(kind: str, language: str = "") -> list[tuple[str, str]]:
     """Language codes and files of espeak-ng's voices.
 
     Args:
-        kind: a language, ``variant`` or ``mb``.
+        kind: a language, ``variant`` or ``mb``, or empty for all languages.
         language: language of the voices of MBROLA.
     """
     lines = output_of(["espeak-ng", f"--voices={kind}"]).decode().splitlines()[1:]
     rows = [line.split() for line in lines]
     wanted = language or ("" if kind in ("variant", "mb") else kind)
     return [(row[1], row[4]) for row in rows if not wanted or covers(wanted, row[1])]
+
+
+@functools.cache
+def _festival_voices() -> list[tuple[str, str]]:
+    """Names and folders of Festival's voices."""
+    listed = output_of(["festival", "--pipe"], "(print voice-locations)").decode()
+    return re.findall(r'\(([^\s()]+) \. "([^"]*)"\)', listed)
 
 
 def _person(program: str, name: str) -> str:

@@ -13,7 +13,7 @@ from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.wake.voices import speaking
 from m3net_tf.wake.voices.speaking import finished, say_phrases
 from m3net_tf.wake.voices.synthesis import Espeak
-from m3net_tf.wake.voices.synthesiser import Voice
+from m3net_tf.wake.voices.synthesiser import Voice, covers
 from m3net_tf.wake.voices.variety import distinct, variety
 
 
@@ -47,8 +47,10 @@ def test_phrases_become_clips(few_voices, tmp_path, monkeypatch):
     assert 3 < spoken.variety <= 6
     assert any("too like another" in line for line in lines)
     kinds = Counter(each.path.split("/")[0] for each in spoken.clips)
-    assert kinds == {"hey_computer": 12, "_near_": 12}
-    assert len(spoken.clips) == len([*tmp_path.rglob("*.wav")]) == 24
+    assert kinds == {"hey_computer": 12, "_near_": 12, "_foreign_": 6}
+    assert len(spoken.clips) == len([*tmp_path.rglob("*.wav")]) == 30
+    foreign = {clip.voice.partition("+")[0] for clip in spoken.clips if clip.kind == "foreign"}
+    assert len(foreign) > 2 and not any(covers("en", language) for language in foreign)
     splits = {(each.speaker, each.split) for each in spoken.clips}
     assert len(splits) == len({speaker for speaker, _ in splits})
     assert {split for _, split in splits} == {"train", "validation"}
