@@ -150,7 +150,7 @@ def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
             "gain_db": [-18, 6],
             # Real recordings are never without noise, which may be soft.
             "noise_probability": 0.9,
-            "noise_snr_db": [0, 35],
+            "noise_snr_db": [-5, 30],
             "band_probability": 0.3,
             "telephone_probability": 0.05,
             "time_warp": 0.25,

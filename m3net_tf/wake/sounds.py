@@ -62,7 +62,7 @@ _WORD_PARTS = 0.25  # share of other words of which there is a part, too
 _NOISE_S = 5.0
 _NOISE_HOURS = {"train": 1 / 6, "validation": 1 / 20, "test": 1 / 20}
 _LISTED_FILES = 10  # long recordings of a held-out split that count as its clips
-_NOISE_FILES = 20  # long recordings that are mixed into training clips
+_NOISE_FILES = 20  # long recordings of each kind that are mixed into training clips
 
 Rng = np.random.Generator
 
@@ -360,14 +360,17 @@ class _Writer:
         sounds = itertools.chain.from_iterable(map(_pieces, negatives))
         count = round(_NOISE_HOURS[split] * 3600 / _NOISE_S)
         noise = (coloured_noise(self._rng, round(_NOISE_S * RATE_HZ)) for _ in range(count))
-        files = self._write_recordings(split, "speech", speech, _LEVEL_DB)
-        files += self._write_recordings(split, "sounds", sounds, _SOUND_DB)
-        files += self._write_recordings(split, "noise", noise, _NOISE_DB)
+        kinds = [
+            self._write_recordings(split, "speech", speech, _LEVEL_DB),
+            self._write_recordings(split, "sounds", sounds, _SOUND_DB),
+            self._write_recordings(split, "noise", noise, _NOISE_DB),
+        ]
+        files = [path for paths in kinds for path in paths]
         listed = files if split == "train" else _some(files, _LISTED_FILES)
         self._rows += [_Row(path, OTHER, split, path) for path in listed]
         if split == "train":
             (self._folder / NOISE_FOLDER).mkdir()
-            for path in _some(files, _NOISE_FILES):
+            for path in (path for paths in kinds for path in _some(paths, _NOISE_FILES)):
                 link = self._folder / NOISE_FOLDER / Path(path).name
                 link.hardlink_to(self._folder / path)
 

@@ -3,6 +3,8 @@
 
 import itertools
 import shutil
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import soundfile
 
 from m3net_tf.audio.datasets import load_dataset, read_audio
 from m3net_tf.audio.datasets.loudness import active_part_s
+from m3net_tf.audio.datasets.noise import NOISE_FOLDER
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.runtime import DetectorConfig
 from m3net_tf.system.errors import DataError
@@ -173,6 +176,15 @@ def test_hours_are_as_long_as_recorded(sounds):
         assert seconds >= 60
         kinds = {path.name.partition("-")[0] for path in files}
         assert {"sounds" if split == "train" else "noise", "noise"} <= kinds
+
+
+def test_hours_of_every_kind_are_noise_of_training(sounds):
+    def kinds(paths: Iterable[Path]) -> Counter[str]:
+        return Counter(path.name.partition("-")[0] for path in paths)
+
+    heard = kinds(hours_files(sounds, "train"))
+    mixed = kinds((sounds / NOISE_FOLDER).iterdir())
+    assert len(mixed) > 1 and mixed == {kind: min(count, 20) for kind, count in heard.items()}
 
 
 def test_hard_windows_are_listed_once_and_last(sounds, tmp_path):
