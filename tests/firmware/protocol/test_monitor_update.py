@@ -55,7 +55,8 @@ def scores_of(added: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def updatable_host(monitor_host: Path) -> Path:
-    return build_monitor(monitor_host.parent, "M3NET_HOST_UPDATABLE=ON")
+    storage = "M3NET_HOST_STORAGE_WORD_BYTES=4"  # another test builds a board without
+    return build_monitor(monitor_host.parent, storage, "M3NET_HOST_UPDATABLE=ON")
 
 
 @pytest.fixture()
