@@ -120,7 +120,7 @@ def desktop_lines(name: str, bundle: Bundle, pcm: npt.NDArray[np.int16]) -> list
     """What the program prints of one export, by the desktop: scores of runs, and events."""
     columns = fixed_features_int8(bundle.frontend, pcm)
     scores = bundle.run_reference(due_windows(bundle, columns))
-    events, _ = expected_events(bundle, columns, scores)
+    events = expected_events(bundle, columns, scores)
     return [
         *(f"{name} {' '.join(map(str, row))}" for row in scores.tolist()),
         *(

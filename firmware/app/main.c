@@ -194,11 +194,8 @@ static void print_live(const m3net_live_result* result) {
   m3net_console_hex(result->column, sizeof(result->column));
   m3net_console_end();
   if (result->scores == NULL) return;
-  // Not the scores of prototypes; and a second look overwrites the model's output.
-  const int8_t* output =
-      M3NET_PROTOTYPE_CLASSES > 0 ? m3net_model_output(recognizer.model) : result->scores;
   m3net_console_begin("scores out=");
-  m3net_console_hex(output, M3NET_MODEL_CLASS_COUNT);
+  m3net_console_hex(m3net_model_output(recognizer.model), M3NET_MODEL_CLASS_COUNT);
   m3net_console_field("model_instr", result->run_steps * m3net_board_info.counter_scale);
   m3net_console_end();
   if (!result->has_event) return;

@@ -41,12 +41,6 @@ void m3net_classifier_load_window(m3net_classifier* classifier);
 /// scores are the same bytes as after m3net_classifier_load_window() and m3net_model_run().
 m3net_status m3net_classifier_run_newest(m3net_classifier* classifier);
 
-/// Takes a second look: runs the model on the latest M3NET_LOOK_RUNS windows again, with their
-/// columns a bin higher and a bin lower. It overwrites the scores of the last run.
-///
-/// @return the mean score of a class, in 65536ths of full scale; 0 if M3NET_LOOK_RUNS is 0.
-uint16_t m3net_classifier_look(m3net_classifier* classifier, uint32_t label);
-
 /// Index of the class with the highest score; the first one if several share it.
 uint32_t m3net_classifier_label(const m3net_classifier* classifier);
 

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "frontend.h"
-#include "second_look.h"
 
 #define CLASSES M3NET_DETECTOR_CLASS_COUNT
 #define EVENTS M3NET_DETECTOR_EVENT_COUNT
@@ -218,15 +217,6 @@ bool m3net_detector_step(m3net_detector* detector, const int8_t* scores, m3net_e
   event->score = due_score(detector, best);
   wait_behind(detector, best);
   return true;
-}
-
-bool m3net_detector_confirm(m3net_detector* detector, const m3net_event* event, uint16_t score) {
-  const uint32_t place = place_of(event->label);
-  if (score >= settings_of(detector, place)->threshold) return true;
-  --detector->events;
-  detector->active[place] = false;
-  detector->quiet_columns[place] = (uint16_t)(M3NET_LOOK_AGAIN_RUNS * detector->config.run_columns);
-  return false;
 }
 
 uint16_t m3net_detector_score(const m3net_detector* detector, uint32_t label) {

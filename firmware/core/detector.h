@@ -3,8 +3,7 @@
 // arithmetic is on integers, so that m3net_tf.runtime.Detector gives the same events step by step.
 //
 // Call m3net_detector_wants_inference() for each column of features; if it returns true, run the
-// model on the window and pass its scores to m3net_detector_step(). An export with second looks
-// passes the score of each look to m3net_detector_confirm().
+// model on the window and pass its scores to m3net_detector_step().
 #ifndef M3NET_CORE_DETECTOR_H_
 #define M3NET_CORE_DETECTOR_H_
 
@@ -115,12 +114,6 @@ bool m3net_detector_wants_inference(m3net_detector* detector, const int8_t* colu
 /// @param event  written if there is one.
 /// @return whether there is an event.
 bool m3net_detector_step(m3net_detector* detector, const int8_t* scores, m3net_event* event);
-
-/// Takes the score of a second look at the event of the last step.
-///
-/// @return whether the event stands. If not, it is undone, and its class waits for
-///         M3NET_LOOK_AGAIN_RUNS runs.
-bool m3net_detector_confirm(m3net_detector* detector, const m3net_event* event, uint16_t score);
 
 /// Smoothed score of a class after the last run, in 65536ths of full scale; 0 for a class that was
 /// exported without events.

@@ -11,8 +11,6 @@ _Static_assert(M3NET_DETECTOR_CLASS_COUNT == (M3NET_PROTOTYPE_CLASSES > 0
                                                   ? M3NET_PROTOTYPE_CLASSES
                                                   : M3NET_MODEL_CLASS_COUNT),
                "the detector's classes are not the model's: export both from one run");
-_Static_assert(M3NET_PROTOTYPE_CLASSES == 0 || M3NET_LOOK_RUNS == 0,
-               "sounds with prototypes have no second looks: set look_runs of the detector to 0");
 
 m3net_status m3net_listener_init(m3net_listener* listener, m3net_classifier* classifier) {
   if (listener == NULL || classifier == NULL) return M3NET_ERROR_ARGUMENT;
@@ -40,12 +38,8 @@ const char* m3net_listener_label(const m3net_listener* listener, uint32_t label)
 // The scores of the classes that the detector knows.
 static const int8_t* scores_of_run(m3net_listener* listener) {
   const int8_t* output = m3net_model_output(listener->classifier->model);
-  if (M3NET_LISTENER_OWN_SCORES == 0) return output;
-  if (M3NET_PROTOTYPE_CLASSES > 0) {
-    m3net_prototypes_score(listener->prototypes, output, listener->scores);
-  } else {
-    memcpy(listener->scores, output, sizeof(listener->scores));
-  }
+  if (M3NET_PROTOTYPE_CLASSES == 0) return output;
+  m3net_prototypes_score(listener->prototypes, output, listener->scores);
   return listener->scores;
 }
 
@@ -58,12 +52,6 @@ static void run(m3net_listener* listener, m3net_live_result* result) {
   if (result->status != M3NET_OK) return;
   result->scores = scores_of_run(listener);
   result->has_event = m3net_detector_step(&listener->detector, result->scores, &result->event);
-  if (M3NET_LOOK_RUNS > 0 && result->has_event) {
-    result->has_look = true;
-    result->look_score = m3net_classifier_look(listener->classifier, result->event.label);
-    result->has_event =
-        m3net_detector_confirm(&listener->detector, &result->event, result->look_score);
-  }
 }
 
 void m3net_listener_take(m3net_listener* listener, const int8_t* column,
@@ -71,7 +59,6 @@ void m3net_listener_take(m3net_listener* listener, const int8_t* column,
   result->status = M3NET_OK;
   result->scores = NULL;
   result->has_event = false;
-  result->has_look = false;
   m3net_ring_push(&listener->classifier->ring, column);
   if (m3net_detector_wants_inference(&listener->detector, column)) run(listener, result);
 }

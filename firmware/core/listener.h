@@ -11,24 +11,18 @@
 #include "classifier.h"
 #include "detector.h"
 #include "prototypes.h"
-#include "second_look.h"
 #include "status.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/// Scores that outlast the model's output: prototypes have their own, and a second look overwrites
-/// the output. Other exports have 0.
-#define M3NET_LISTENER_OWN_SCORES \
-  (M3NET_PROTOTYPE_CLASSES > 0 || M3NET_LOOK_RUNS > 0 ? M3NET_DETECTOR_CLASS_COUNT : 0)
-
 /// A listener; owned by the caller, set up by m3net_listener_init().
 typedef struct {
   m3net_classifier* classifier;
   m3net_detector detector;
   m3net_prototype prototypes[M3NET_PROTOTYPE_SLOTS];  ///< Of the enrolled words.
-  int8_t scores[M3NET_LISTENER_OWN_SCORES];           ///< Of the last run.
+  int8_t scores[M3NET_PROTOTYPE_CLASSES];             ///< Of the prototypes in the last run.
 } m3net_listener;
 
 /// The result of one column, or of one hop of m3net_live, which writes more of it.
@@ -39,8 +33,6 @@ typedef struct {
   bool has_column;       ///< Whether `column` is written. Of m3net_live.
   const int8_t* scores;  ///< M3NET_DETECTOR_CLASS_COUNT of them if the model ran, else null.
   bool has_event;        ///< Whether `event` is written.
-  bool has_look;         ///< Whether there was a second look, and `look_score` is written.
-  uint16_t look_score;   ///< In 65536ths of full scale.
   uint32_t latency_us;   ///< From the hop's last sample to `event`. Of m3net_live.
   uint32_t run_us;       ///< Time of the run.
   uint32_t run_steps;    ///< Cost of the run, in steps of m3net_board_counter().
@@ -63,7 +55,7 @@ const char* m3net_listener_label(const m3net_listener* listener, uint32_t label)
 
 /// Takes the next column, M3NET_FRONTEND_FEATURE_BINS features; at most one run of the model.
 ///
-/// @param result  receives status, scores, event and look, and the cost of the run.
+/// @param result  receives status, scores and event, and the cost of the run.
 void m3net_listener_take(m3net_listener* listener, const int8_t* column, m3net_live_result* result);
 
 #ifdef __cplusplus

@@ -85,7 +85,6 @@ static void report_hop(m3net_monitor* monitor, const m3net_live_result* result) 
     m3net_console_begin("scores");
     m3net_console_field("column", column);
     m3net_monitor_hex_field("out", result->scores, M3NET_DETECTOR_CLASS_COUNT);
-    if (M3NET_LOOK_RUNS > 0 && result->has_look) m3net_console_field("look", result->look_score);
     m3net_console_end();
   }
   if (result->has_event) report_event(result);

@@ -65,11 +65,6 @@ static inline m3net_status m3net_recognizer_run_newest(m3net_recognizer* recogni
   return m3net_classifier_run_newest(&recognizer->classifier);
 }
 
-/// As m3net_classifier_look().
-static inline uint16_t m3net_recognizer_look(m3net_recognizer* recognizer, uint32_t label) {
-  return m3net_classifier_look(&recognizer->classifier, label);
-}
-
 /// As m3net_classifier_label().
 static inline uint32_t m3net_recognizer_label(const m3net_recognizer* recognizer) {
   return m3net_classifier_label(&recognizer->classifier);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The last columns of features, a window and what a second look needs before it, stored so that the
-// model's input (bin by bin, the oldest column first) takes two block copies per bin at most.
+// The last columns of features, as many as a window has, stored so that the model's input (bin by
+// bin, the oldest column first) takes two block copies per bin at most.
 // Columns of samples form a single row: two block copies in all.
 #ifndef M3NET_CORE_RING_H_
 #define M3NET_CORE_RING_H_
@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "frontend.h"
-#include "second_look.h"
+#include "frontend_config.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -23,13 +23,10 @@ extern "C" {
 #define M3NET_RING_INPUT_BINS (M3NET_FRONTEND_OF_SAMPLES ? 1 : M3NET_FRONTEND_FEATURE_BINS)
 #define M3NET_RING_INPUT_FRAMES (M3NET_RING_WINDOW_BYTES / M3NET_RING_INPUT_BINS)
 
-/// Columns of a ring.
-#define M3NET_RING_COLUMNS M3NET_LOOK_COLUMNS
-
 /// Columns of features; owned by the caller, set up by m3net_ring_reset().
 typedef struct {
-  /// At [bin * COLUMNS + place]; of samples at [place * BINS + bin].
-  int8_t values[M3NET_FRONTEND_FEATURE_BINS * M3NET_RING_COLUMNS];
+  /// At [bin * FRAMES + place]; of samples at [place * BINS + bin].
+  int8_t values[M3NET_RING_WINDOW_BYTES];
   uint32_t next;     ///< Place of the next column; holds the oldest one.
   uint32_t columns;  ///< Columns pushed since the reset; full also after 2^32.
 } m3net_ring;
@@ -54,10 +51,8 @@ void m3net_ring_copy(const m3net_ring* ring, int8_t* input);
 
 /// Writes columns that begin `back` columns before the end: to[bin * count + column].
 ///
-/// @param back   at least `count`; columns from before the ring's oldest one are others.
-/// @param shift  bins by which the columns are shifted down; a bin without a neighbour stays.
-void m3net_ring_copy_shifted(const m3net_ring* ring, uint32_t back, uint32_t count, int32_t shift,
-                             int8_t* to);
+/// @param back  at least `count`; columns from before the ring's oldest one are others.
+void m3net_ring_copy_columns(const m3net_ring* ring, uint32_t back, uint32_t count, int8_t* to);
 
 #ifdef __cplusplus
 }

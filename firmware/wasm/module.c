@@ -18,7 +18,6 @@
 #include "m3net_network.h"
 #include "platform.h"
 #include "recognizer.h"
-#include "second_look.h"
 
 #ifdef M3NET_MODEL_IMPORTANCE_SIZE_BYTES
 #include "m3net_importance.h"
@@ -100,8 +99,5 @@ m3net_status EXPORT(run_newest)(void) { return m3net_recognizer_run_newest(&reco
 
 bool EXPORT(detect)(void) {
   const int8_t* scores = m3net_model_output(recognizer.model);
-  if (!m3net_detector_step(&detector, scores, &last_event)) return false;
-  if (M3NET_LOOK_RUNS == 0) return true;
-  return m3net_detector_confirm(&detector, &last_event,
-                                m3net_recognizer_look(&recognizer, last_event.label));
+  return m3net_detector_step(&detector, scores, &last_event);
 }

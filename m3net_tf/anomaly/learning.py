@@ -128,7 +128,7 @@ def _described(metadata: Metadata, tflite: bytes) -> Metadata:
         window_runs=min(max(1, round(_SMOOTHED_S / run_s)), _MOST_RUNS),
         hits=1,
     )
-    detector = dataclasses.replace(config, classes=(unusual,), gate_level=None, look_runs=0)
+    detector = dataclasses.replace(config, classes=(unusual,), gate_level=None)
     return metadata_of_outputs(metadata, tflite, detector)
 
 

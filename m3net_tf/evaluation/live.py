@@ -76,7 +76,6 @@ def evaluate_streaming(
     target_false_accepts_per_hour: float | None = None,
     scenes: SceneSettings | None = None,
     hours_without: Mapping[str, Sequence[Path]] | None = None,
-    look_runs: int | None = None,
     gain: Gain | None = None,
     tuner: Tuner = tune,
     log: Log = silent,
@@ -90,7 +89,6 @@ def evaluate_streaming(
         split: split of the report, ``validation`` or ``test``.
         target_false_accepts_per_hour: None measures the run's current settings.
         hours_without: for each split, sound files without any event that follow the scenes.
-        look_runs: runs that a second look repeats; None keeps the run's setting.
         gain: gain of the microphone; None takes the export's.
 
     Raises:
@@ -104,8 +102,6 @@ def evaluate_streaming(
     without = hours_without or {}
     bundle, config = exported_detector(run, gain)
     dataset = run.dataset(data_dir)
-    if look_runs is not None:
-        config = dataclasses.replace(config, look_runs=look_runs)
     tuned_on = recording = None
     if target is not None:
         recording = record(

@@ -27,7 +27,7 @@ from m3net_tf.runtime.detector import (
     smooth,
 )
 from m3net_tf.runtime.detector_config import ClassSettings, DetectorConfig, at_threshold
-from m3net_tf.runtime.recognizer import LEAST_THRESHOLD, event_time_s
+from m3net_tf.runtime.recognizer import event_time_s
 
 WINDOW_RUNS = (1, 2, 3, 4, 6, 8)
 HITS = (1, 2, 3)
@@ -36,9 +36,7 @@ SUPPRESSION_S = (0.5, 1.0, 2.0)
 
 THRESHOLDS = tuple(
     round(float(threshold), 4)
-    for threshold in np.concatenate(
-        [np.arange(LEAST_THRESHOLD, 0.9, 0.05), 1 - 0.1 * 0.75 ** np.arange(14)]
-    )
+    for threshold in np.concatenate([np.arange(0.3, 0.9, 0.05), 1 - 0.1 * 0.75 ** np.arange(14)])
 )
 """Steps up to 0.9, then ever finer ones."""
 MARGIN_STEPS = 2  # steps of THRESHOLDS in either direction
@@ -157,7 +155,6 @@ def _class_options(
     columns = due_columns(config, len(recording.tape.levels))
     plain = dataclasses.replace(config.classes[label], threshold=1.0, release=1.0)
     yield Option(0, len(truth.starts_s), plain)
-    looks = None if recording.tape.looks is None else recording.tape.looks[:, label]
     for window_runs in WINDOW_RUNS:
         smoothed = smooth(recording.tape.scores[:, label], ran, window_runs)
         for hits, suppression_s in itertools.product(HITS, SUPPRESSION_S):
@@ -173,7 +170,7 @@ def _class_options(
             ]
             tallies = []
             for settings in row:
-                runs = event_runs(settings, config.run_columns, smoothed, ran, looks)
+                runs = event_runs(settings, config.run_columns, smoothed, ran)
                 times_s = [event_time_s(recording.frontend, columns[run]) for run in runs]
                 tallies.append(truth.tally(times_s, recording.tolerance_s))
             for i, settings in enumerate(row):

@@ -151,7 +151,7 @@ def embedding_listener(
     settings = detector.classes[0]
     labels = slot_labels(_output_width(tflite))
     places = tuple(dataclasses.replace(settings, label=label) for label in labels)
-    config = dataclasses.replace(detector, classes=places, gate_level=None, look_runs=0)
+    config = dataclasses.replace(detector, classes=places, gate_level=None)
     engine: Model = load_adaptive(Int8Network(tflite))
     with contextlib.suppress(ConfigError, FirmwareError, ModelError):  # it does not stream here
         engine = load_streamed(tflite, config.run_columns)
@@ -219,7 +219,7 @@ def enrolment_metadata(metadata: Metadata, tflite: bytes, slots: int) -> Metadat
         )
         for label in slot_labels(slots)
     )
-    detector = dataclasses.replace(metadata.detector, classes=classes, look_runs=0)
+    detector = dataclasses.replace(metadata.detector, classes=classes)
     described = metadata_of_outputs(metadata, tflite, detector)
     manifest = {**described.manifest, "enrolment_slots": slots}
     return dataclasses.replace(described, manifest=manifest)

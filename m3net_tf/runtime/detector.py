@@ -9,16 +9,13 @@ import collections
 import dataclasses
 import enum
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from m3net_tf.runtime.detector_config import LOOK_AGAIN_RUNS, ClassSettings, DetectorConfig
+from m3net_tf.runtime.detector_config import ClassSettings, DetectorConfig
 from m3net_tf.system.errors import ConfigError
-
-Look = Callable[[int], int]
-"""A class's score in a second look at the run, in 65536ths of full scale."""
 
 _WRAP = 2**32
 _NEVER = np.iinfo(np.int64).max
@@ -47,7 +44,6 @@ class Refusal(enum.Enum):
     HITS = "hits"  #: Too few hits in a row so far.
     ACTIVE = "active"  #: The event before is not over: the score has not fallen below release.
     SUPPRESSED = "suppressed"  #: Too soon after the event before.
-    LOOK = "look"  #: A second look has just confirmed no event.
 
 
 class Detector:
@@ -69,7 +65,6 @@ class Detector:
         self._quiet_columns = [0] * classes
         self._hits = [0] * classes
         self._active = [False] * classes
-        self._looked = [False] * classes  # what keeps it quiet is a second look
         self._waiting = [0] * classes  # the score with which it was outranked in the last run
 
     def set_class(self, label: int, settings: ClassSettings) -> None:
@@ -131,14 +126,8 @@ class Detector:
         due = np.arange(self._until_run - 1, len(levels), self.config.run_columns)
         return due[gate_open(self.config, levels, self._open_columns)[due]]
 
-    def step(
-        self, scores: Sequence[int] | npt.NDArray[np.int8], look: Look | None = None
-    ) -> Event | None:
-        """Process the int8 scores of a run, shape (classes,).
-
-        Args:
-            look: takes a second look before an event. Without it every event counts.
-        """
+    def step(self, scores: Sequence[int] | npt.NDArray[np.int8]) -> Event | None:
+        """Process the int8 scores of a run, shape (classes,)."""
         self.runs = (self.runs + 1) % _WRAP
         self._advance([int(score) for score in scores])
         due = [label for label in range(len(self._hits)) if self.refusal(label) is None]
@@ -151,14 +140,9 @@ class Detector:
             for label in due:
                 waited = max(self.score(label), self._waiting[label])
                 self._waiting[label] = 0 if label == best else waited
-        settings = self.config.classes[best]
-        self._looked[best] = look is not None and look(best) < settings.threshold_units
-        if self._looked[best]:
-            self._quiet_columns[best] = LOOK_AGAIN_RUNS * self.config.run_columns
-            return None
         self.events = (self.events + 1) % _WRAP
         self._active[best] = True
-        self._quiet_columns[best] = settings.suppression_columns
+        self._quiet_columns[best] = self.config.classes[best].suppression_columns
         return Event((self.columns - 1) % _WRAP, best, score)
 
     def score(self, label: int) -> int:
@@ -204,9 +188,7 @@ class Detector:
         if self._hits[label] >= settings.hits:
             if self._active[label]:
                 return Refusal.ACTIVE
-            if not self._quiet_columns[label]:
-                return None
-            return Refusal.LOOK if self._looked[label] else Refusal.SUPPRESSED
+            return Refusal.SUPPRESSED if self._quiet_columns[label] else None
         return Refusal.HITS if self._hits[label] else Refusal.THRESHOLD
 
 
@@ -217,13 +199,10 @@ class Tape:
     Attributes:
         levels: sum of each column's first ``gate_bins`` features, shape (columns,).
         scores: int8 scores of all due runs, including skipped ones, shape (runs, classes).
-        looks: scores of second looks in 65536ths of full scale, same shape; 0 where none could
-            confirm an event. None without second looks.
     """
 
     levels: npt.NDArray[np.int32]
     scores: npt.NDArray[np.int8]
-    looks: npt.NDArray[np.int32] | None = None
 
 
 def due_columns(config: DetectorConfig, columns: int) -> npt.NDArray[np.int64]:
@@ -264,7 +243,6 @@ class _ClassEvents:
         run_columns: int,
         smoothed: npt.NDArray[np.int64],
         ran: npt.NDArray[np.bool_],
-        looks: npt.NDArray[np.int32] | None,
     ) -> None:
         hit = ran & (smoothed >= settings.threshold_units) & settings.event
         edges = np.flatnonzero(np.diff(np.concatenate([[False], hit, [False]]).astype(np.int8)))
@@ -274,7 +252,6 @@ class _ClassEvents:
         self._sequences = collections.deque(np.stack([first, stops], axis=1)[long_enough].tolist())
         self._below = np.flatnonzero(smoothed < settings.release_units)
         self._apart = -(-settings.suppression_columns // run_columns)
-        self._confirmed = None if looks is None else looks >= settings.threshold_units
         self._allowed = 0
 
     def next_run(self, at_least: int) -> int | None:
@@ -287,21 +264,11 @@ class _ClassEvents:
             self._sequences.popleft()
         return None
 
-    def fire(self, run: int) -> bool:
-        """Record an event that is due, unless a second look does not confirm it.
-
-        After an event no other one follows before release and the end of suppression.
-
-        Returns:
-            Whether there is an event.
-        """
-        if self._confirmed is not None and not self._confirmed[run]:
-            self._allowed = run + LOOK_AGAIN_RUNS
-            return False
+    def fire(self, run: int) -> None:
+        """Record an event: no other one follows before release and the end of suppression."""
         after = int(np.searchsorted(self._below, run, side="right"))
         released = int(self._below[after]) if after < len(self._below) else _NEVER
         self._allowed = max(run + self._apart, released)
-        return True
 
 
 def event_runs(
@@ -309,18 +276,13 @@ def event_runs(
     run_columns: int,
     smoothed: npt.NDArray[np.int64],
     ran: npt.NDArray[np.bool_],
-    looks: npt.NDArray[np.int32] | None = None,
 ) -> list[int]:
-    """Runs at which a class triggers events, independent of other classes.
-
-    Args:
-        looks: the class's scores in second looks, shape (runs,); None without them.
-    """
-    events = _ClassEvents(settings, run_columns, smoothed, ran, looks)
+    """Runs at which a class triggers events, independent of other classes."""
+    events = _ClassEvents(settings, run_columns, smoothed, ran)
     runs: list[int] = []
     while (run := events.next_run(0)) is not None:
-        if events.fire(run):
-            runs.append(run)
+        events.fire(run)
+        runs.append(run)
     return runs
 
 
@@ -333,13 +295,7 @@ def detect(config: DetectorConfig, tape: Tape) -> list[Event]:
         for label, settings in enumerate(config.classes)
     ]
     classes = [
-        _ClassEvents(
-            settings,
-            config.run_columns,
-            smoothed[label],
-            ran,
-            None if tape.looks is None else tape.looks[:, label],
-        )
+        _ClassEvents(settings, config.run_columns, smoothed[label], ran)
         for label, settings in enumerate(config.classes)
     ]
     pending: list[tuple[int, int, int]] = []  # run, score (negative), label
@@ -353,8 +309,8 @@ def detect(config: DetectorConfig, tape: Tape) -> list[Event]:
     events = []
     while pending:
         run, score, label = heapq.heappop(pending)
-        if classes[label].fire(run):
-            events.append(Event(int(columns[run]) % _WRAP, label, -score))
+        classes[label].fire(run)
+        events.append(Event(int(columns[run]) % _WRAP, label, -score))
         push(label, run + 1)
         while pending and pending[0][0] == run:  # a run triggers at most one event
             _, score, label = heapq.heappop(pending)

@@ -24,11 +24,7 @@ FULL_SCALE = 65_536
 
 RELEASE_SHARE = 0.75  # release as a share of the threshold
 LEAST_HISTORY_RUNS = 8  # so that a monitor can lengthen a window on the device
-LOOK_SHIFTS = (1, -1)
-"""Bins by which a second look shifts the columns."""
-LOOK_AGAIN_RUNS = 3
-"""Runs after a second look that confirmed nothing, before the next one of the class."""
-_LATER = ("look_runs", "gain_db", "automatic_gain", "inset_s", "several_labels")
+_LATER = ("gain_db", "automatic_gain", "inset_s", "several_labels")
 _Runs = Annotated[int, Meta(ge=1, le=255)]
 _Columns = Annotated[int, Meta(ge=0, le=65_535)]
 _AtLeastOneColumn = Annotated[int, Meta(ge=1, le=65_535)]
@@ -99,9 +95,6 @@ class DetectorConfig:
             the first of a cepstrum; for samples the mean of their magnitudes.
         gate_level: a column below this level (int8 features) is silence; None keeps the gate open.
         gate_hold_columns: columns for which the gate stays open after the last loud one.
-        look_runs: runs that a second look repeats; 0 = none. Before an event, the model scores
-            these runs again with their columns a bin higher and a bin lower. The mean score must
-            reach the class's threshold, too.
         gain_db: fixed gain of the microphone before the front end, 0 to 36 dB.
         automatic_gain: whether the gain rises by what a quiet microphone lacks, up to 36 dB
             (:mod:`m3net_tf.audio.frontend.level`).
@@ -122,7 +115,6 @@ class DetectorConfig:
     run_columns: _AtLeastOneColumn = 5
     gate_level: Annotated[int, Meta(ge=-128, le=127)] | None = None
     gate_hold_columns: _Columns = 50
-    look_runs: Annotated[int, Meta(ge=0, le=255)] = 0
     gain_db: Annotated[float, Meta(ge=0, le=MOST_DB)] = 0.0
     automatic_gain: bool = False
     inset_s: Annotated[float, Meta(ge=-10, le=10)] = 0.0
@@ -130,18 +122,8 @@ class DetectorConfig:
 
     def __post_init__(self) -> None:
         check_values(self, "detector")
-        if self.look_runs and self.several_labels:
-            raise ConfigError(
-                f"detector.look_runs is {self.look_runs}: second looks are for networks whose "
-                "clips have one label; give 0"
-            )
         if not self.classes or len(set(self.labels)) < len(self.classes):
             raise ConfigError("detector.classes: give each class once, and at least one")
-        if self.look_runs and max(self.kept_columns, LOOK_AGAIN_RUNS * self.run_columns) > 65_535:
-            raise ConfigError(
-                f"detector.look_runs is {self.look_runs}: with run_columns {self.run_columns} a "
-                "second look needs more than 65535 columns; give fewer"
-            )
 
     @classmethod
     def default(
@@ -175,11 +157,6 @@ class DetectorConfig:
     def history_runs(self) -> int:
         """Number of runs whose scores the detector keeps."""
         return max(LEAST_HISTORY_RUNS, *(settings.window_runs for settings in self.classes))
-
-    @property
-    def kept_columns(self) -> int:
-        """Number of columns that live detection keeps: all that a second look needs."""
-        return self.window_columns + max(0, self.look_runs - 1) * self.run_columns
 
     @property
     def gain(self) -> Gain:
@@ -227,16 +204,6 @@ class DetectorConfig:
                 f"detector.gate_bins is {self.gate_bins}: a column has {column_bins(frontend)} "
                 "features"
             )
-        if self.look_runs and not can_look_twice(frontend):
-            raise ConfigError(
-                f"detector.look_runs is {self.look_runs}: a second look shifts bins of frequency, "
-                "which this front end does not have; give 0"
-            )
-
-
-def can_look_twice(frontend: FrontendConfig) -> bool:
-    """Whether a front end has bins of frequency, which a second look shifts."""
-    return frontend.kind != "waveform" and not frontend.mfcc_coefficients
 
 
 def slot_labels(slots: int) -> tuple[str, ...]:
@@ -287,13 +254,6 @@ def write_c_header(config: DetectorConfig, folder: Path) -> Path:
         "GATE_HOLD_COLUMNS": config.gate_hold_columns,
         "GATE_SUM": f"({config.gate_sum})",
     }
-    if config.look_runs:
-        settings |= {
-            "LOOK_RUNS": config.look_runs,
-            "LOOK_SHIFTS": _braced(LOOK_SHIFTS),
-            "LOOK_AGAIN_RUNS": LOOK_AGAIN_RUNS,
-            "KEPT_COLUMNS": config.kept_columns,
-        }
     if config.several_labels:
         settings["SEVERAL_LABELS"] = 1
     if config.gain.fixed:

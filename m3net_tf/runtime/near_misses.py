@@ -18,7 +18,6 @@ class Reason(enum.Enum):
     HITS = "hits"  #: The score was at the threshold for too few runs in a row.
     ACTIVE = "active"  #: The event before was not over.
     SUPPRESSED = "suppressed"  #: Too soon after the event before.
-    LOOK = "look"  #: A second look did not reach the threshold.
     OUTRANKED = "outranked"  #: Another class had the event.
 
 
@@ -27,7 +26,6 @@ _OF_REFUSAL = {
     Refusal.HITS: Reason.HITS,
     Refusal.ACTIVE: Reason.ACTIVE,
     Refusal.SUPPRESSED: Reason.SUPPRESSED,
-    Refusal.LOOK: Reason.LOOK,
     None: Reason.OUTRANKED,
 }
 
@@ -72,7 +70,6 @@ def explain(miss: NearMiss, settings: ClassSettings, column_s: float) -> str:
         Reason.HITS: f"at the threshold for fewer than {settings.hits} runs in a row",
         Reason.ACTIVE: f"the event before was not over: the score had not fallen below {release}",
         Reason.SUPPRESSED: f"suppressed: less than {apart_s:.1f} s after the event before",
-        Reason.LOOK: f"a second look did not reach the threshold of {threshold}",
         Reason.OUTRANKED: "another class with a higher score had the event",
     }[miss.reason]
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Live detection on a stream of samples, as in the firmware."""
 
-import functools
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -16,7 +15,7 @@ from m3net_tf.audio.frontend import (
 from m3net_tf.audio.frontend.level import NO_GAIN, Gain, Microphone
 from m3net_tf.audio.frontend.microfrontend import Microfrontend
 from m3net_tf.runtime.detector import Detector, Event, Tape, due_columns, gate_open
-from m3net_tf.runtime.detector_config import FULL_SCALE, LOOK_SHIFTS, DetectorConfig
+from m3net_tf.runtime.detector_config import DetectorConfig
 from m3net_tf.runtime.sound import require_pcm
 
 Int8 = npt.NDArray[np.int8]
@@ -25,9 +24,6 @@ Pcm = npt.NDArray[np.int16]
 Model = Callable[[Int8], Int8]
 """int8 windows, shape (runs, bins, columns, 1), or (runs, 1, samples, 1) for waveforms, to int8
 scores, shape (runs, classes)."""
-
-LEAST_THRESHOLD = 0.3
-"""Threshold down to which :func:`listen` takes second looks."""
 
 _BLOCK_SAMPLES = 1 << 18  # as many as a chunk of a file has
 _STREAMED = {"centred": False, "level_db": None, "clip_range_db": 0.0}
@@ -92,27 +88,6 @@ def _windows(
     return _model_input(frontend, windows[:, ends - window + 1].transpose(1, 0, 2))
 
 
-def second_look(
-    frontend: FrontendConfig, model: Model, config: DetectorConfig, columns: Int8
-) -> Int32:
-    """Mean scores of the latest runs with the columns a bin higher and a bin lower.
-
-    A bin without a neighbour stays.
-
-    Args:
-        columns: the latest columns, int8 of shape (bins, ``config.kept_columns``).
-
-    Returns:
-        In 65536ths of full scale, shape (classes,).
-    """
-    windows = np.lib.stride_tricks.sliding_window_view(columns, config.window_columns, axis=1)
-    runs = windows[:, :: config.run_columns].transpose(1, 0, 2)
-    bins = np.arange(len(columns))
-    shifted = [runs[:, np.clip(bins + by, 0, len(bins) - 1)] for by in LOOK_SHIFTS]
-    scores = model(_model_input(frontend, np.concatenate(shifted))).astype(np.int32) + 128
-    return np.asarray(256 * scores.sum(0) // len(scores), np.int32)
-
-
 class StreamingRecognizer:
     """Converts samples to events.
 
@@ -126,7 +101,7 @@ class StreamingRecognizer:
         self.detector = Detector(config)
         self._columns = ColumnStream(frontend, config.gain)
         self._model = model
-        self._kept = np.full((column_bins(frontend), config.kept_columns), -128, np.int8)
+        self._kept = np.full((column_bins(frontend), config.window_columns), -128, np.int8)
 
     def push(self, pcm: Pcm) -> list[Event]:
         """Add any number of int16 samples; returns the events that they complete.
@@ -142,22 +117,17 @@ class StreamingRecognizer:
         """The events that the next columns complete, shape (bins, columns)."""
         frontend, detector, config = self._columns.frontend, self.detector, self.detector.config
         levels = column_levels(frontend, config, columns)
-        kept = config.kept_columns
+        window = config.window_columns
         held = np.concatenate([self._kept, columns], axis=1)
-        self._kept = held[:, held.shape[1] - kept :]
+        self._kept = held[:, held.shape[1] - window :]
         scores: Iterator[Int8] = iter(())
-        if len(ends := kept + detector.runs_ahead(levels)):
-            scores = iter(self._model(_windows(frontend, held, config.window_columns, ends)))
-        for column, level in enumerate(levels.tolist(), start=1):
+        if len(ends := window + detector.runs_ahead(levels)):
+            scores = iter(self._model(_windows(frontend, held, window, ends)))
+        for level in levels.tolist():
             if not detector.wants_inference_at(level):
                 continue
-            look = functools.partial(self._look, held[:, column : column + kept])
-            if event := detector.step(next(scores), look if config.look_runs else None):
+            if event := detector.step(next(scores)):
                 yield event
-
-    def _look(self, latest: Int8, label: int) -> int:
-        frontend, config = self._columns.frontend, self.detector.config
-        return int(second_look(frontend, self._model, config, latest)[label])
 
 
 def event_time_s(frontend: FrontendConfig, column: int) -> float:
@@ -176,17 +146,14 @@ def listen(
     the scores, by a few bytes per column.
 
     Args:
-        config: gate, window and rate of the runs, and second looks, which are taken where a class
-            could reach its threshold or, if that is lower, :data:`LEAST_THRESHOLD`.
+        config: gate, window and rate of the runs.
 
     Raises:
         ConfigError: the front end needs the whole clip.
     """
     stream = ColumnStream(frontend, config.gain)
     window, hold = config.window_columns, config.gate_hold_columns
-    before = config.kept_columns - window  # columns that second looks need before the window
     past = np.zeros((column_bins(frontend), 0), np.int8)
-    looker = _SecondLooks(frontend, model, config) if config.look_runs else None
     levels = [np.zeros(0, np.int32)]
     scores = [np.zeros((0, len(config.classes)), np.int8)]
     first = 0  # index of the first column of `held_columns`
@@ -202,49 +169,6 @@ def listen(
         if ran.any():
             chunk_scores[ran] = model(_windows(frontend, held_columns, window, due[ran]))
         scores.append(chunk_scores)
-        if looker:
-            looker.add(held_columns, due, chunk_scores)
-        past = held_columns[:, max(0, held_columns.shape[1] - max(before + window - 1, hold)) :]
+        past = held_columns[:, max(0, held_columns.shape[1] - max(window - 1, hold)) :]
         first += held_columns.shape[1] - past.shape[1]
-    looks = looker.tape() if looker else None
-    return Tape(np.concatenate(levels), np.concatenate(scores), looks)
-
-
-class _SecondLooks:
-    """Second looks at the runs of a recording at which an event could need one."""
-
-    def __init__(self, frontend: FrontendConfig, model: Model, config: DetectorConfig) -> None:
-        self._frontend, self._model, self._config = frontend, model, config
-        self._events = [label for label, row in enumerate(config.classes) if row.event]
-        thresholds = [config.classes[label].threshold_units for label in self._events]
-        self._least = min([int(LEAST_THRESHOLD * FULL_SCALE), *thresholds])
-        self._recent = np.full((config.history_runs - 1, len(config.classes)), -128, np.int8)
-        self._looks: list[Int32] = [np.zeros((0, len(config.classes)), np.int32)]
-
-    def add(self, columns: Int8, due: npt.NDArray[np.int64], scores: Int8) -> None:
-        """Take a chunk's runs.
-
-        Args:
-            columns: columns up to the chunk's end, from the recording's start or as many as the
-                looks at its runs need.
-            due: the last column of each run, shape (runs,).
-            scores: scores of the runs, shape (runs, classes).
-        """
-        if not len(due):
-            return
-        looks: Int32 = np.zeros(scores.shape, np.int32)
-        held = np.concatenate([self._recent, scores])
-        # A mean over some of the latest runs is at most their highest score.
-        highest = 256 * (held[:, self._events].max(1, initial=-128).astype(np.int32) + 128)
-        recent = np.lib.stride_tricks.sliding_window_view(highest, self._config.history_runs)
-        kept = self._config.kept_columns
-        padded = np.pad(columns, ((0, 0), (kept, 0)), constant_values=-128)
-        for run in np.flatnonzero(recent.max(1) >= self._least):
-            latest = padded[:, due[run] + 1 : due[run] + 1 + kept]
-            looks[run] = second_look(self._frontend, self._model, self._config, latest)
-        self._looks.append(looks)
-        self._recent = held[len(held) - len(self._recent) :]
-
-    def tape(self) -> Int32:
-        """Scores of all looks so far, shape (runs, classes)."""
-        return np.concatenate(self._looks)
+    return Tape(np.concatenate(levels), np.concatenate(scores))

@@ -12,7 +12,6 @@ from m3net_tf.evaluation.scenes import SceneSettings
 from m3net_tf.evaluation.scoring import TallyFigures
 from m3net_tf.evaluation.tuning import total
 from m3net_tf.export import Bundle
-from m3net_tf.runtime.detector_config import can_look_twice
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.conversion import to_plain
 from m3net_tf.system.progress import Log, silent
@@ -21,8 +20,6 @@ from m3net_tf.training.clips.added import read_added
 from m3net_tf.wake.project import SOUNDS, WakeSettings, project_of, read_settings
 from m3net_tf.wake.sounds import hours_files
 from m3net_tf.wake.thresholds import tune_thresholds
-
-_LOOK_RUNS = 8  # as many as the longest window of the scores
 
 
 def evaluate_wake_word(
@@ -83,8 +80,7 @@ def tuned(
         model = Bundle.load(run.folder / "export").manifest.model.sha256
         same_scenes = result["scenes"] == to_plain(dataclasses.asdict(scenes))
         same_target = result["target_false_accepts_per_hour"] == target
-        same_looks = result["detector"].get("look_runs", 0) == _look_runs(run)
-        if result["model_sha256"] == model and same_scenes and same_target and same_looks:
+        if result["model_sha256"] == model and same_scenes and same_target:
             return result
     return _measured(run, folder, scenes, target, "test", None, log)
 
@@ -118,12 +114,7 @@ def _measured(
         target_false_accepts_per_hour=target,
         scenes=scenes,
         hours_without={name: hours_files(folder, name) for name in ("validation", "test")},
-        look_runs=_look_runs(run),
         gain=gain,
         tuner=functools.partial(tune_thresholds, recorded=recorded),
         log=log,
     )
-
-
-def _look_runs(run: Run) -> int:
-    return _LOOK_RUNS if can_look_twice(run.recipe().frontend) else 0

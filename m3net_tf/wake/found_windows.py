@@ -103,8 +103,8 @@ def cut_false_accepts(bundle: Bundle, recordings: Sequence[Path], folder: Path) 
 
 
 def _scores_only(config: DetectorConfig) -> DetectorConfig:
-    """The detector with an open gate and without second looks, which only events need."""
-    return dataclasses.replace(config, gate_level=None, look_runs=0)
+    """The detector with an open gate."""
+    return dataclasses.replace(config, gate_level=None)
 
 
 def _window_samples(bundle: Bundle) -> int:

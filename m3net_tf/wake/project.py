@@ -27,9 +27,6 @@ VOICES, SOUNDS = "voices", "sounds"
 _SETTINGS = "settings.json"
 _CHANGEABLE = ("board", "target_false_accepts_per_hour", "hours")
 """Settings on which no sound depends."""
-# A second look computes whole windows. Up to this length an nRF52840 ends it before its queue of
-# sound is full, and with longer windows if the network is narrower.
-_FULL_WIDTH_S, _NARROW_FILTERS = 1.6, 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,8 +167,6 @@ def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
             "keep": "last",
         },
     }
-    if sounds.clip_s > _FULL_WIDTH_S:
-        recipe["model"]["arguments"] = {"filters": _NARROW_FILTERS}
     Recipe.from_dict(recipe)
     return recipe
 
@@ -202,8 +197,7 @@ def write_micro_recipe(folder: Path, sounds: WakeSounds) -> Path:
     recipe = wake_recipe(sounds)
     recipe["frontend"] = MICROFRONTEND.to_dict()
     # A line of the network is 40 ms, as of the other one; windows have 4 n + 6 columns.
-    design = {"kernels": [6, 3, 5, 9], "stride": 4}
-    recipe["model"]["arguments"] = {**recipe["model"].get("arguments", {}), **design}
+    recipe["model"]["arguments"] = {"kernels": [6, 3, 5, 9], "stride": 4}
     recipe["augmentation"]["frequency_gain_db"] = 0.0  # the front end evens out microphones
     recipe["training"]["loss"] = "binary_cross_entropy"  # micro_wake_word takes one probability
     recipe["distillation"] = teaching(folder)

@@ -7,8 +7,7 @@ as extreme values of many distributions are (Pickands, "Statistical inference us
 statistics", 1975). A single sound can be most of what so few hours say of a phrase. So the usual
 threshold, of two words and four networks, counts more than its own (docs/evidence/wake_word.md).
 A user's recordings raise the scores of other sounds, too, and so the usual threshold. Scores are
-means over the longest window, since short ones miss more real voices. Second looks refuse about
-half of the false accepts, so that a lower threshold has as many as without them.
+means over the longest window, since short ones miss more real voices.
 """
 
 import dataclasses
@@ -30,7 +29,6 @@ _STEP = 1 / 512  # half a step of int8 scores
 _USUAL_PER_HOUR, _USUAL_WITH_RECORDINGS = 0.5, 1.3
 _USUAL_FALL = 3.1  # ... and how fast their logarithm falls with its log odds
 _OWN_SHARE = 0.3  # of a phrase's own hours in its threshold
-_LOOK_LOG_ODDS = 0.22  # by which second looks lower it
 
 Float = npt.NDArray[np.float64]
 
@@ -90,7 +88,7 @@ def _tuned(
     peaks = _peaks(scores[without], suppression // config.run_columns)
     return at_threshold(
         config.classes[label],
-        _threshold(peaks, hours, target, usual, config.look_runs > 0),
+        _threshold(peaks, hours, target, usual),
         suppression_columns=suppression,
         window_runs=window_runs,
         hits=1,
@@ -108,9 +106,7 @@ def _peaks(scores: Float, apart: int) -> Float:
     return np.array(peaks)
 
 
-def _threshold(
-    peaks: Float, hours: float, target: float, usual: float | None, looks_twice: bool
-) -> float:
+def _threshold(peaks: Float, hours: float, target: float, usual: float | None) -> float:
     """The threshold for so many false accepts an hour, within the searched ones."""
     if not target:
         return THRESHOLDS[-1]
@@ -119,8 +115,6 @@ def _threshold(
         own_share = _OWN_SHARE if usual else 1.0
         extrapolated = _extrapolated(peaks, target * hours)
         log_odds = own_share * extrapolated + (1 - own_share) * log_odds
-    if looks_twice:
-        log_odds -= _LOOK_LOG_ODDS
     return round(min(max(1 / (1 + math.exp(-log_odds)), THRESHOLDS[0]), THRESHOLDS[-1]), 4)
 
 

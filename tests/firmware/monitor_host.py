@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import shutil
 import subprocess
@@ -64,10 +63,7 @@ def build_monitor(
     )
     config = FrontendConfig()
     labels = (UNUSUAL,) if normal else labels_of(enrolment_slots or classes)
-    detector = dataclasses.replace(
-        DetectorConfig.default(config, FRAMES, labels),
-        look_runs=0 if enrolment_slots or normal else 8,
-    )
+    detector = DetectorConfig.default(config, FRAMES, labels)
     bundle = write_bundle(folder / "bundle", model, config, detector=detector)
     settings = [f"-DM3NET_BUNDLE_DIR={bundle}", f"-DM3NET_SRC_CMSIS_DSP={cmsis_dsp()}"]
     settings += [f"-D{choice}" for choice in choices]

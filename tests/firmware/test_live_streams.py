@@ -33,7 +33,6 @@ from m3net_tf.export import Bundle
 from m3net_tf.export.c_files import CModel, compile_model, network_files
 from m3net_tf.export.pushes import push_columns, streaming_detector
 from m3net_tf.runtime import DetectorConfig, Event
-from m3net_tf.runtime.interpreter import run_reference
 from m3net_tf.runtime.network import Int8Network
 
 CONFIG = FrontendConfig()
@@ -116,7 +115,7 @@ def live_program(folder: Path, model: CModel, settings: DetectorConfig) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("gate", [{}, {"gate_level": -110, "gate_hold_columns": 3, "look_runs": 3}])
+@pytest.mark.parametrize("gate", [{}, {"gate_level": -110, "gate_hold_columns": 3}])
 def test_the_host_gives_the_same_scores_and_events(
     streaming_tflite: bytes, sounds: np.ndarray, gate: dict, tmp_path: Path
 ):
@@ -149,15 +148,10 @@ def test_the_automatic_gain_comes_before_the_front_end(
     assert run_tool(plain, data=quiet.tobytes()) != expected
 
 
-def on_this_machine(
-    tflite: bytes, settings: DetectorConfig, heard: Heard
-) -> tuple[list[Event], frozenset[int]]:
-    """Events and second looks of a board's columns and scores, with the reference kernels."""
+def on_this_machine(settings: DetectorConfig, heard: Heard) -> list[Event]:
+    """Events of a board's columns and scores."""
     export = SimpleNamespace(
-        detector=settings,
-        frontend=CONFIG,
-        detector_scores=lambda outputs: outputs,
-        run_reference=lambda features: run_reference(tflite, features),
+        detector=settings, frontend=CONFIG, detector_scores=lambda outputs: outputs
     )
     return expected_events(cast(Bundle, export), heard.columns, heard.scores)
 
@@ -169,7 +163,7 @@ def test_a_board_gives_the_same_scores_and_events_for_less(
 ):
     if reason := why_no_emulation(board):
         skip_or_fail(reason)
-    gated = detector(0.57, gate_level=-110, gate_hold_columns=3, look_runs=3)
+    gated = detector(0.57, gate_level=-110, gate_hold_columns=3)
     bundle = write_bundle(tmp_path / "bundle", small_model(streaming_tflite), detector=gated)
     heard = {}
     for name, model in models(streaming_tflite).items():
@@ -181,13 +175,8 @@ def test_a_board_gives_the_same_scores_and_events_for_less(
     np.testing.assert_array_equal(pushes.ends, windows.ends)
     np.testing.assert_array_equal(pushes.scores, windows.scores)
     assert pushes.events == windows.events != []
-    events, looked = on_this_machine(streaming_tflite, gated, pushes)
-    assert pushes.events == events and looked
-    without, never = on_this_machine(
-        streaming_tflite, dataclasses.replace(gated, look_runs=0), pushes
-    )
-    assert events != without and not never  # a second look refused an event
+    assert pushes.events == on_this_machine(gated, pushes)
     before = np.concatenate([[0], pushes.ends[:-1]])
-    begins = (pushes.ends - before != RUN_COLUMNS) | np.isin(before, [*looked])
+    begins = pushes.ends - before != RUN_COLUMNS
     assert 1 < begins.sum() < len(begins)  # the gate was closed in between
     assert pushes.instructions[~begins].max() < windows.instructions.min() / 3

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from firmware_helpers import (
     APPS,
-    CLASSES,
     FRAMES,
     easy_detector,
     run_tool,
@@ -25,18 +24,15 @@ from m3net_tf.audio.frontend import FrontendConfig, fixed_features_int8
 from m3net_tf.audio.frontend.level import Gain, Microphone
 from m3net_tf.compiler.wasm import build_module, wasm_unavailable_reason
 from m3net_tf.export.c_files import compile_model
-from m3net_tf.runtime import Detector, DetectorConfig, Refusal
+from m3net_tf.runtime import Detector, DetectorConfig
 from m3net_tf.runtime.interpreter import run_reference
-from m3net_tf.runtime.recognizer import second_look
 from m3net_tf.system.errors import FirmwareError
 
 CONFIG = FrontendConfig()
 
 
 DETECTOR = easy_detector(CONFIG, threshold=0.1, release=0.09)  # every run makes an event
-LOOKING = dataclasses.replace(
-    easy_detector(CONFIG, threshold=0.6, release=0.6), run_columns=4, look_runs=8
-)
+STREAMED = dataclasses.replace(DETECTOR, run_columns=4)
 
 
 def build(
@@ -52,7 +48,7 @@ def build(
     ("network", "push_columns", "detector"),
     [
         pytest.param("small_tflite", None, DETECTOR, marks=pytest.mark.slow),
-        ("streaming_tflite", 4, LOOKING.with_gain(Gain(26.0, automatic=True))),
+        ("streaming_tflite", 4, STREAMED.with_gain(Gain(26.0, automatic=True))),
     ],
 )
 def test_features_scores_and_events_are_pythons(
@@ -85,26 +81,14 @@ def test_features_scores_and_events_are_pythons(
     reference = Detector(detector)
     runs = []
     events = []
-    refused = 0
-    padded = np.pad(columns, ((0, 0), (detector.kept_columns, 0)), constant_values=-128)
-
-    def engine(windows: np.ndarray) -> np.ndarray:
-        return run_reference(tflite, windows)
-
     for place, column in enumerate(columns.T):
         if reference.wants_inference(column):
             window = columns[:, place + 1 - FRAMES : place + 1]
             runs.append(run_reference(tflite, window[None, ..., None])[0])
-            kept = padded[:, place + 1 : place + 1 + detector.kept_columns]
-            look = None
-            if detector.look_runs:
-                look = second_look(CONFIG, engine, detector, kept).tolist().__getitem__
-            if event := reference.step(runs[-1], look):
+            if event := reference.step(runs[-1]):
                 events.append([event.column, event.label, event.score])
-            refused += any(reference.refusal(label) is Refusal.LOOK for label in range(CLASSES))
     np.testing.assert_array_equal(answer["runs"], runs)
-    assert answer["events"] == events and len(events) > (1 if detector.look_runs else 2)
-    assert (refused > 0) is (detector.look_runs > 0)
+    assert answer["events"] == events and len(events) > 2
     window = columns[:, -FRAMES:]
     np.testing.assert_array_equal(np.array(answer["input"]).reshape(window.shape), window)
     expected = run_reference(tflite, window[None, ..., None])[0]

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fuzz targets in C, built with libFuzzer and the sanitisers."""
 
-import dataclasses
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -69,8 +68,8 @@ def build_target(name: str, folder: Path) -> Path:
     sys.path.append(str(HERE.parent / "firmware"))
     from firmware_helpers import cmsis_dsp, easy_detector, small_model, write_bundle
 
-    looks = dataclasses.replace(easy_detector(FrontendConfig()), look_runs=3)
-    bundle = write_bundle(folder / "bundle", small_model(b"no model"), detector=looks)
+    detector = easy_detector(FrontendConfig())
+    bundle = write_bundle(folder / "bundle", small_model(b"no model"), detector=detector)
     sources = [HERE / "c" / f"fuzz_{name}.c", *_SOURCES[name]]
     flags = [f"-I{path}" for path in (_CORE, FIRMWARE_DIR / "app", FIRMWARE_DIR / "drivers")]
     flags += [f"-I{_HOST}", f"-I{bundle}"]

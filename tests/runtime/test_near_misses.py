@@ -14,7 +14,6 @@ from m3net_tf.runtime import (
     Reason,
     explain,
 )
-from m3net_tf.runtime.detector import Look
 
 PLAIN = ClassSettings("a", True, 0.5, 0.5, suppression_columns=0, window_runs=1, hits=1)
 HIGH, LOW = 127, -128
@@ -25,7 +24,6 @@ def misses(
     *classes: ClassSettings,
     scores: list,
     window: int = 1,
-    look: Look | None = None,
     several: bool = False,
 ) -> list:
     """(column, label, reason) of the near misses of a detector with a run for each column."""
@@ -42,7 +40,7 @@ def misses(
     near = []
     for row in np.array(scores).reshape(len(scores), -1):
         assert detector.wants_inference([0])
-        near += tracker.after_run(detector.step(row, look))
+        near += tracker.after_run(detector.step(row))
     return [(miss.column, miss.label, miss.reason) for miss in near]
 
 
@@ -78,16 +76,6 @@ def test_suppressed_and_an_event_that_is_not_over():
     held = dataclasses.replace(PLAIN, release=0.1)
     scores = [HIGH, -90, HIGH, LOW]  # below half of the threshold, not below release
     assert misses(held, scores=scores, window=9) == [(2, 0, Reason.ACTIVE)]
-
-
-def test_a_second_look_confirms_an_event_or_not():
-    scores = [LOW, HIGH, NEAR, LOW]
-    assert misses(PLAIN, scores=scores, window=9, look=lambda label: 32_768) == []
-    refused = misses(PLAIN, scores=scores, window=9, look=lambda label: 32_767)
-    assert refused == [(1, 0, Reason.LOOK)]
-    looked = []
-    misses(PLAIN, scores=[HIGH] * 7, window=9, look=lambda label: looked.append(label) or 0)
-    assert looked == [0, 0, 0]  # at every third run
 
 
 def test_of_two_classes_one_has_the_event():

@@ -61,8 +61,6 @@ def test_yaml_reads_back_to_the_same_settings(tmp_path):
         ({"classes": [{"label": "a", "hits": 0}]}, r"classes\[0\].hits is 0"),
         ({"classes": [{"label": "a", "suppression_columns": -1}]}, "suppression_columns is -1"),
         ({"classes": [{"label": "a", "event": "yes"}]}, r"classes\[0\].event is 'yes'"),
-        ({"look_runs": 256}, "detector.look_runs is 256"),
-        ({"look_runs": 3, "run_columns": 65_535}, "look_runs is 3.*give fewer"),
     ],
 )
 def test_wrong_settings_are_named_in_one_line(tmp_path, change, message):
@@ -94,10 +92,5 @@ def test_settings_of_another_network_are_refused():
     raw = FrontendConfig(kind="waveform")
     DetectorConfig.default(raw, 50, LABELS).check_fits(raw, 50, LABELS)
     assert DetectorConfig.default(raw, 50, LABELS).gate_bins == raw.hop_samples
-    cepstra = FrontendConfig(mfcc_coefficients=13, feature_min=-60.0, feature_max=40.0)
-    for other in (raw, cepstra):  # neither has bins to shift
-        looks = dataclasses.replace(DetectorConfig.default(other, 50, LABELS), look_runs=8)
-        with refuses(ConfigError, "look_runs", "8"):
-            looks.check_fits(other, 50, LABELS)
     with refuses(ConfigError, "gate_bins", "40", "20"):
         CONFIG.check_fits(FrontendConfig(mel_bins=20), 49, LABELS)

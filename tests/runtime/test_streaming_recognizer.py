@@ -17,8 +17,7 @@ from m3net_tf.runtime import (
     event_time_s,
     listen,
 )
-from m3net_tf.runtime.detector_config import FULL_SCALE
-from m3net_tf.runtime.recognizer import ColumnStream, second_look
+from m3net_tf.runtime.recognizer import ColumnStream
 from m3net_tf.system.errors import ConfigError
 
 FRONTEND = FrontendConfig()
@@ -65,15 +64,13 @@ def test_columns_are_those_of_the_whole_recording(pcm):
     np.testing.assert_array_equal(np.concatenate(columns, axis=1), expected)
 
 
-@pytest.mark.parametrize("look_runs", [0, 4])
 @pytest.mark.parametrize("piece", [320, 7001, 10**9])
-def test_all_at_once_equals_step_by_step(pcm, piece, look_runs):
-    config = dataclasses.replace(CONFIG, look_runs=look_runs)
-    recognizer = StreamingRecognizer(FRONTEND, model, config)
+def test_all_at_once_equals_step_by_step(pcm, piece):
+    recognizer = StreamingRecognizer(FRONTEND, model, CONFIG)
     events = [e for at in range(0, len(pcm), 320) for e in recognizer.push(pcm[at : at + 320])]
     pieces = (pcm[at : at + piece] for at in range(0, len(pcm), piece))
-    tape = listen(FRONTEND, model, config, pieces)
-    assert detect(config, tape) == events
+    tape = listen(FRONTEND, model, CONFIG, pieces)
+    assert detect(CONFIG, tape) == events
     assert len(events) >= 5 and recognizer.detector.skipped_runs > 0
     assert len(tape.levels) == FRONTEND.frame_count(len(pcm)) == recognizer.detector.columns
     assert len(tape.scores) == recognizer.detector.runs + recognizer.detector.skipped_runs
@@ -95,55 +92,29 @@ def test_an_automatic_gain_restores_the_events_of_a_quiet_microphone(pcm):
     assert detect(config, listen(FRONTEND, model, config, pieces)) == amplified
 
 
-@pytest.mark.parametrize("look_runs", [0, 4])
-def test_the_network_runs_over_blocks(pcm, look_runs):
+def test_the_network_runs_over_blocks(pcm):
     """One call for all windows of a push, with the events of one call a window."""
-    config = dataclasses.replace(CONFIG, look_runs=look_runs)
     calls: list[int] = []
 
     def spy(windows: np.ndarray) -> np.ndarray:
         calls.append(len(windows))
         return model(windows)
 
-    hop_by_hop = StreamingRecognizer(FRONTEND, model, config)
+    hop_by_hop = StreamingRecognizer(FRONTEND, model, CONFIG)
     events = [e for at in range(0, len(pcm), 320) for e in hop_by_hop.push(pcm[at : at + 320])]
-    recognizer = StreamingRecognizer(FRONTEND, spy, config)
+    recognizer = StreamingRecognizer(FRONTEND, spy, CONFIG)
     first = pcm[: 16_000 * 3]
     rest = pcm[16_000 * 3 :]
     assert recognizer.push(first) + recognizer.push(rest) == events
     detector = recognizer.detector
     assert vars(detector) == {**vars(hop_by_hop.detector), "config": detector.config}
-    runs = [count for count in calls if count != 2 * look_runs]
-    assert len(runs) == 2 and sum(runs) == detector.runs
+    assert len(calls) == 2 and sum(calls) == detector.runs
 
 
 def test_an_ungated_tape_serves_every_gate(pcm):
     ungated = dataclasses.replace(CONFIG, gate_level=None)
     tape = listen(FRONTEND, model, ungated, [pcm])
     assert detect(CONFIG, tape) == detect(CONFIG, listen(FRONTEND, model, CONFIG, [pcm]))
-
-
-def test_a_second_look_is_the_mean_over_runs_with_shifted_columns():
-    rng = np.random.default_rng(1)
-    config = dataclasses.replace(CONFIG, look_runs=3)
-    columns = rng.integers(-128, 128, (40, 49 + 2 * config.run_columns)).astype(np.int8)
-    scores = []
-    for start in (0, 5, 10):
-        run = columns[:, start : start + 49]
-        higher = np.vstack([run[1:], run[-1:]])
-        lower = np.vstack([run[:1], run[:-1]])
-        scores += [*model(np.stack([higher, lower])[..., None])]
-    shares = (np.array(scores) + 128.0) / 256
-    found = second_look(FRONTEND, model, config, columns) / FULL_SCALE
-    np.testing.assert_allclose(found, shares.mean(0), atol=1 / FULL_SCALE)
-
-
-def test_second_looks_refuse_events(pcm):
-    tape = listen(FRONTEND, model, dataclasses.replace(CONFIG, look_runs=4), [pcm])
-    events = detect(CONFIG, tape)
-    without = detect(CONFIG, dataclasses.replace(tape, looks=None))
-    assert len(events) > 0 and events != without
-    assert without == detect(CONFIG, listen(FRONTEND, model, CONFIG, [pcm]))
 
 
 def test_the_windows_are_the_last_columns_oldest_first(pcm):

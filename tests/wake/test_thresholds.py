@@ -64,11 +64,3 @@ def test_without_false_scores_the_threshold_is_the_usual_one():
 def test_own_recordings_of_a_class_raise_its_usual_threshold():
     tuned = tune_thresholds(peaks([]), CONFIG, 2 * 0.5, recorded=["b"]).classes
     assert tuned[2].threshold > tuned[1].threshold == 0.5
-
-
-def test_second_looks_lower_the_threshold():
-    looks = dataclasses.replace(CONFIG, look_runs=4)
-    (threshold,) = {
-        each.threshold for each in tune_thresholds(peaks([]), looks, 2 * 0.5).classes[1:]
-    }
-    assert np.log(threshold / (1 - threshold)) == pytest.approx(-0.22, abs=0.001)

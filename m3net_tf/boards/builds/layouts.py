@@ -43,8 +43,8 @@ _CORE = (
     "frontend.h", "frontend_fixed.h", "frontend_waveform.h", "inference.h", "level.c", "level.h",
     "listener.c", "listener.h", "live.c", "live.h", "model_data.h", "platform.h",
     "platform_defaults.c",
-    "prototypes.c", "prototypes.h", "recognizer.c", "recognizer.h", "ring.c", "ring.h",
-    "second_look.h", "status.c", "status.h",
+    "prototypes.c", "prototypes.h", "recognizer.c", "recognizer.h", "ring.c", "ring.h", "status.c",
+    "status.h",
 )  # fmt: skip
 _WARP = ("warp.c", "warp.h")
 _EXPORTED = ("detector_config.h", "frontend_config.h", "frontend_tables.c")

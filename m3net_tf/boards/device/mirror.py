@@ -11,7 +11,6 @@ from m3net_tf.boards.device.client import Device
 from m3net_tf.boards.device.live import int8_values
 from m3net_tf.boards.device.messages import Message
 from m3net_tf.runtime import ClassSettings, Detector, DetectorConfig, NearMiss, NearMisses
-from m3net_tf.runtime.detector import Look
 from m3net_tf.runtime.detector_config import FULL_SCALE
 from m3net_tf.system.errors import ConfigError, FirmwareError
 
@@ -123,12 +122,6 @@ def _settings(line: Message) -> ClassSettings:
         ) from None
 
 
-def _look(message: Message) -> Look:
-    """The second look that a board took, at whichever class was due."""
-    score = message.number("look")
-    return lambda label: score
-
-
 class MirroredDetector:
     """Repeats a board's detector from the lines of a stream with columns and scores.
 
@@ -145,7 +138,7 @@ class MirroredDetector:
         self.runs: deque[ScoredRun] = deque()
         self.near_misses: deque[NearMiss] = deque()
         self._tracker = NearMisses(self.detector)
-        self._scored: tuple[int, npt.NDArray[np.int8], Look | None] | None = None
+        self._scored: tuple[int, npt.NDArray[np.int8]] | None = None
 
     def feed(self, message: Message) -> None:
         """Take a line of the stream.
@@ -157,8 +150,7 @@ class MirroredDetector:
             self._advance(message.number("column"))
         elif message.word == "scores":
             scores = int8_values(message, "out", len(self.detector.config.classes))
-            look = _look(message) if "look" in message.fields else None
-            self._scored = (message.number("column"), scores, look)
+            self._scored = (message.number("column"), scores)
             self._advance(self._scored[0] + 1)
 
     def _advance(self, count: int) -> None:
@@ -174,8 +166,8 @@ class MirroredDetector:
             elif detector.skipped_runs != skipped:
                 self.near_misses += self._tracker.after_run(None)
 
-    def _run(self, column: int, scores: npt.NDArray[np.int8], look: Look | None) -> None:
-        self.near_misses += self._tracker.after_run(self.detector.step(scores, look))
+    def _run(self, column: int, scores: npt.NDArray[np.int8]) -> None:
+        self.near_misses += self._tracker.after_run(self.detector.step(scores))
         means = [self.detector.score(label) for label in range(len(scores))]
         shares = (scores.astype(float) + 128) / 256
         self.runs.append(ScoredRun(column, shares, np.array(means) / FULL_SCALE))

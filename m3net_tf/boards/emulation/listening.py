@@ -17,7 +17,7 @@ from m3net_tf.export import Bundle
 from m3net_tf.export.pushes import TIME_AXIS
 from m3net_tf.runtime.detector import Detector, Event
 from m3net_tf.runtime.interpreter import Int8
-from m3net_tf.runtime.recognizer import column_levels, second_look
+from m3net_tf.runtime.recognizer import column_levels
 from m3net_tf.system.errors import FirmwareError
 from m3net_tf.system.progress import Log, silent
 from m3net_tf.system.words import counted
@@ -113,34 +113,15 @@ def due_windows(bundle: Bundle, columns: Int8) -> Int8:
     return np.stack([columns[:, end - frames : end] for end in ends])[..., None]
 
 
-def expected_events(
-    bundle: Bundle, columns: Int8, scores: Int8
-) -> tuple[list[Event], frozenset[int]]:
-    """What live detection makes of the network's outputs for :func:`due_windows`.
-
-    Returns:
-        The events, and the runs at which a second look was taken, as numbers of columns.
-    """
-    config = bundle.detector
+def expected_events(bundle: Bundle, columns: Int8, scores: Int8) -> list[Event]:
+    """What live detection makes of the network's outputs for :func:`due_windows`."""
     runs = iter(bundle.detector_scores(scores))
-    detector = Detector(config)
-    kept = config.kept_columns
-    padded = np.pad(columns, ((0, 0), (kept, 0)), constant_values=-128)
-    levels = column_levels(bundle.frontend, config, columns)
-    events = list[Event]()
-    looked = set[int]()
-    for column, level in enumerate(levels.tolist(), 1):
-
-        def look(label: int, end: int = column) -> int:
-            looked.add(end)
-            latest = padded[:, end : end + kept]
-            return int(second_look(bundle.frontend, bundle.run_reference, config, latest)[label])
-
-        if not detector.wants_inference_at(level):
-            continue
-        if event := detector.step(next(runs), look if config.look_runs else None):
-            events.append(event)
-    return events, frozenset(looked)
+    detector = Detector(bundle.detector)
+    levels = column_levels(bundle.frontend, bundle.detector, columns)
+    steps = (
+        detector.step(next(runs)) for level in levels.tolist() if detector.wants_inference_at(level)
+    )
+    return [event for event in steps if event]
 
 
 def measure_live(
@@ -175,10 +156,9 @@ def measure_live(
     heard = hear(elf, machine, recording)
     windows = due_windows(bundle, heard.columns)
     references = whole_windows(bundle.tflite, windows)
-    events, looked = expected_events(bundle, heard.columns, next(iter(references.values())))
+    events = expected_events(bundle, heard.columns, next(iter(references.values())))
     before = np.concatenate([[0], heard.ends[:-1]])
-    # A second look takes the stream's memory, so the next run begins one.
-    continues = (heard.ends - before == columns) & ~np.isin(before, [*looked])
+    continues = heard.ends - before == columns
     return {
         "push_columns": columns,
         "runs": len(heard.ends),

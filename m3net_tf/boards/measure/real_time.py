@@ -17,7 +17,6 @@ from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.boards.builds.boards import Board, load_board
 from m3net_tf.boards.measure.cost import BoardCost, cost_among
 from m3net_tf.export import Bundle
-from m3net_tf.runtime.detector_config import LOOK_SHIFTS
 from m3net_tf.system.artifacts import read_json
 
 BUSY_SHARE = 0.5
@@ -36,7 +35,6 @@ class Pace:
         least_run_columns: fewest columns between runs with which it does; None if none is enough.
         most_instructions: largest network, in instructions of a run, with which it does at
             ``runs_per_second``; 0 if the front end alone is too much.
-        looks_too_long: whether it would be real time without second looks.
     """
 
     run_ms: float
@@ -46,7 +44,6 @@ class Pace:
     real_time: bool
     least_run_columns: int | None
     most_instructions: int
-    looks_too_long: bool = False
 
 
 def pace_of(
@@ -62,7 +59,7 @@ def pace_of(
     Args:
         run_columns: columns of the detector from one run to the next.
         longest_instructions: executed in the longest run, if that costs more: one that begins a
-            stream, or one with a second look.
+            stream.
     """
     frames_per_s = frontend.sample_rate_hz / frontend.hop_samples
     runs_per_s = frames_per_s / run_columns
@@ -88,26 +85,16 @@ def pace_of(
 
 
 def pace_on(bundle: Bundle, clock_hz: int, cost: BoardCost) -> Pace:
-    """The pace of an export with a measured cost. Second looks cost as many runs as they repeat."""
+    """The pace of an export with a measured cost."""
     run = cost["instructions"]
     live = cost.get("live")
     longest = run
     if live and live["push_columns"] == bundle.manifest.push_columns:
         run = live["instructions"]
         longest = live["start_instructions"]
-
-    def pace(longest_instructions: int) -> Pace:
-        columns = bundle.detector.run_columns
-        frame = cost["frontend_instructions"]
-        return pace_of(bundle.frontend, columns, clock_hz, run, frame, longest_instructions)
-
-    without = pace(longest)
-    if not bundle.detector.look_runs:
-        return without
-    # Each shift begins a stream, if there is one, and continues it; so may the run before.
-    look = longest + (bundle.detector.look_runs - 1) * run
-    found = pace(longest + len(LOOK_SHIFTS) * look)
-    return dataclasses.replace(found, looks_too_long=without.real_time and not found.real_time)
+    columns = bundle.detector.run_columns
+    frame = cost["frontend_instructions"]
+    return pace_of(bundle.frontend, columns, clock_hz, run, frame, longest)
 
 
 def measured_pace(run: Path, board: str) -> Pace | None:
@@ -173,8 +160,6 @@ def verdict_text(pace: Pace) -> str:
     if pace.real_time:
         return "real time"
     changes = []
-    if pace.looks_too_long:
-        changes.append("look_runs 0 in detector.yaml")
     if pace.least_run_columns:
         changes.append(f"run_columns {pace.least_run_columns} in detector.yaml")
     if pace.most_instructions:

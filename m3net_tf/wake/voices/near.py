@@ -54,8 +54,8 @@ class Line:
     Attributes:
         text: the text, or its phonemes in IPA.
         kind: the ``phrase`` itself, a ``part`` of it, a ``word`` that sounds alike, the phrase
-            with ``changed`` phonemes, ``other`` speech, that of ``foreign`` voices, or a word that
-            is a ``class`` of its own.
+            with ``changed`` phonemes, ``other`` speech, ``foreign`` voices, or a word that is a
+            ``class`` of its own.
         pronunciation: phonemes that are spoken instead of the text's own; only a synthesiser that
             takes phonemes can.
     """

@@ -94,16 +94,3 @@ def test_the_pace_of_a_run_is_that_of_its_newest_export(run: Path, tmp_path: Pat
     assert Pace(**dataclasses.asdict(expected)) == expected
     write_json(run / "summary.json", {**subject, "model_sha256": "another", **COST})
     assert measured_pace(run, BOARD) is None
-
-
-def test_second_looks_must_fit_the_queue_too(run: Path):
-    bundle = Bundle.load(run / "export")
-    looks = dataclasses.replace(bundle.detector, look_runs=8)
-    looking = Bundle(bundle.folder, dataclasses.replace(bundle.manifest, detector=looks))
-    cost = {**COST, "instructions": 200_000}  # 17 of them: 3.4 million
-    limit = round(2 * 17 * 200_000 / (15 * 0.02))
-    assert pace_on(looking, limit, cost).real_time
-    assert not pace_on(bundle, limit - 1000, cost).looks_too_long
-    slow = pace_on(looking, limit - 1000, cost)
-    assert not slow.real_time and slow.looks_too_long
-    assert "look_runs 0 in detector.yaml" in " ".join(pace_lines(BOARD, slow))

@@ -174,15 +174,6 @@ def driver(folder) -> Iterator[Driver]:
 
 
 @pytest.fixture(scope="module")
-def looking_driver(folder) -> Iterator[Driver]:
-    """With second looks, for which it takes the score of the next class."""
-    config = dataclasses.replace(CONFIG, look_runs=2)
-    made = Driver(compile_driver(folder / "looking", FrontendConfig(mel_bins=BINS), config))
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
 def several_driver(folder) -> Iterator[Driver]:
     """For classes that may sound at once."""
     config = dataclasses.replace(CONFIG, several_labels=True)
@@ -208,9 +199,7 @@ def trace_in_python(
             if at == index:
                 detector.set_class(label, new_settings)
         due = detector.wants_inference(column)
-        looks = 256 * (np.roll(row, -1).astype(int) + 128)
-        look = looks.tolist().__getitem__ if config.look_runs else None
-        event = detector.step(row, look) if due else None
+        event = detector.step(row) if due else None
         trace.append(bytes([due | (event is not None) << 1]))
         smoothed = [
             detector.score(label) if row.event else 0 for label, row in enumerate(exported.classes)
@@ -262,11 +251,7 @@ def random_sound(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     return columns.astype(np.int8), scores.astype(np.int8)
 
 
-@pytest.mark.parametrize(
-    ("look_runs", "several"),
-    [(0, False), (2, False), pytest.param(0, True, marks=pytest.mark.slow)],
-    ids=["", "looks", "several"],
-)
+@pytest.mark.parametrize("several", [False, pytest.param(True, marks=pytest.mark.slow)])
 @settings(
     max_examples=200,
     derandomize=True,
@@ -281,16 +266,16 @@ def random_sound(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     data=st.data(),
 )
 def test_every_step_is_the_same_in_c_and_python(
-    driver, looking_driver, several_driver, look_runs, several, config, seed, count, counted, data
+    driver, several_driver, several, config, seed, count, counted, data
 ):
-    config = dataclasses.replace(config, look_runs=look_runs, several_labels=several)
+    config = dataclasses.replace(config, several_labels=several)
     columns, scores = random_sound(seed, count)
     changes: tuple[Change, ...] = ()
     if count and data.draw(st.booleans()):
         label = data.draw(st.integers(0, CLASSES - 1))
         replacement = data.draw(class_settings(label))
         changes = ((data.draw(st.integers(0, count - 1)), label, replacement),)
-    asked = looking_driver if look_runs else several_driver if several else driver
+    asked = several_driver if several else driver
     result = asked.hear(config, columns, scores, counted=counted, changes=changes)
     detector, trace = trace_in_python(config, columns, scores, counted, changes)
     assert result.status == OK
@@ -301,16 +286,13 @@ def test_every_step_is_the_same_in_c_and_python(
 def test_much_happens_in_these_sequences():
     """Or the test above would compare empty lists."""
     rng = np.random.default_rng(0)
-    looking = dataclasses.replace(CONFIG, look_runs=2)
-    events = confirmed = skipped = 0
+    events = skipped = 0
     for seed in rng.integers(0, 2**32, 20):
         sound = random_sound(int(seed), 150)
         detector, _ = trace_in_python(CONFIG, *sound)
         events += detector.events
         skipped += detector.skipped_runs
-        confirmed += trace_in_python(looking, *sound)[0].events
     assert events > 40 and skipped > 40
-    assert 20 < confirmed < events - 10
 
 
 def test_classes_that_sound_at_once_have_an_event_each(driver, several_driver):

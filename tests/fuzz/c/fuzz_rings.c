@@ -67,7 +67,7 @@ static void check_byte_ring(const uint8_t* data, size_t size) {
 
 static void check_window(const uint8_t* data, size_t size) {
   static m3net_ring ring;
-  static int8_t columns[COLUMNS][BINS], input[M3NET_RING_WINDOW_BYTES], shifted[2 * BINS];
+  static int8_t columns[COLUMNS][BINS], input[M3NET_RING_WINDOW_BYTES], copied[2 * BINS];
   uint32_t count = 0;
   m3net_ring_reset(&ring);
   const int8_t lowest = ring.values[0];
@@ -85,15 +85,12 @@ static void check_window(const uint8_t* data, size_t size) {
       require(input[bin * M3NET_FRONTEND_FRAMES + frame] == expected);
     }
   }
-  for (uint32_t back = 2; back <= M3NET_RING_COLUMNS; ++back) {
-    const int32_t shift = (int32_t)(back % 5u) - 2;
-    m3net_ring_copy_shifted(&ring, back, 2, shift, shifted);
-    for (int32_t bin = 0; bin < BINS; ++bin) {
-      const int32_t from = bin + shift < 0 ? 0 : bin + shift < BINS ? bin + shift : BINS - 1;
+  for (uint32_t back = 2; back <= M3NET_FRONTEND_FRAMES; ++back) {
+    m3net_ring_copy_columns(&ring, back, 2, copied);
+    for (uint32_t bin = 0; bin < BINS; ++bin) {
       for (uint32_t column = 0; column < 2u; ++column) {
         const uint32_t age = back - column;
-        require(shifted[2 * bin + (int32_t)column] ==
-                (age <= count ? columns[count - age][from] : lowest));
+        require(copied[2u * bin + column] == (age <= count ? columns[count - age][bin] : lowest));
       }
     }
   }

@@ -16,7 +16,6 @@
 #include <sys/resource.h>
 
 #include "detector.h"
-#include "second_look.h"
 
 static char* answer;
 static size_t used, room;
@@ -74,12 +73,7 @@ static void hear(m3net_detector* detector, bool full) {
   m3net_event event;
   get(column, sizeof(column));
   const bool due = m3net_detector_wants_inference(detector, column);
-  bool has_event = due && m3net_detector_step(detector, scores, &event);
-  if (M3NET_LOOK_RUNS > 0 &&
-      has_event) {  // the score of the next class is the one of a second look
-    const int8_t score = scores[(event.label + 1u) % M3NET_DETECTOR_CLASS_COUNT];
-    has_event = m3net_detector_confirm(detector, &event, (uint16_t)(256 * (score + 128)));
-  }
+  const bool has_event = due && m3net_detector_step(detector, scores, &event);
   if (full) {
     const uint8_t marks = (uint8_t)((due ? 1 : 0) | (has_event ? 2 : 0));
     put(&marks, 1);
