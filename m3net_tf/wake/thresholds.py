@@ -5,7 +5,7 @@ Few hours of validation allow less than one false accept, so that the threshold 
 scores. It is extrapolated: the highest peaks' log odds above the eleventh are taken as exponential,
 as extreme values of many distributions are (Pickands, "Statistical inference using extreme order
 statistics", 1975). A single sound can be most of what so few hours say of a phrase. So the usual
-threshold, of two words and four networks, counts more than its own (docs/evidence/wake_word.md).
+threshold, of networks of two words, counts more than its own (docs/evidence/wake_word.md).
 A user's recordings raise the scores of other sounds, too, and so the usual threshold. Scores are
 means over the longest window, since short ones miss more real voices.
 """
@@ -26,7 +26,7 @@ _PEAKS = 10  # whose mean height above the next one gives the slope of the tail
 _SUPPRESSION_S = 1.0
 _STEP = 1 / 512  # half a step of int8 scores
 # False accepts of a phrase an hour at a threshold of 0.5, without and with a user's recordings ...
-_USUAL_PER_HOUR, _USUAL_WITH_RECORDINGS = 0.5, 1.3
+_USUAL_PER_HOUR, _USUAL_WITH_RECORDINGS = 0.35, 1.6
 _USUAL_FALL = 3.1  # ... and how fast their logarithm falls with its log odds
 _OWN_SHARE = 0.3  # of a phrase's own hours in its threshold
 

@@ -45,7 +45,7 @@ def test_the_threshold_is_extrapolated_from_the_highest_peaks():
     for each, settings in zip(allowed, found, strict=True):
         height = np.log(settings.threshold / (1 - settings.threshold))
         own = log_odds[10] + slope * np.log(10 / each)
-        expected = 0.3 * own + 0.7 * np.log(0.5 / (each / made.hours)) / 3.1
+        expected = 0.3 * own + 0.7 * np.log(0.35 / (each / made.hours)) / 3.1
         lowest = np.log(0.3 / 0.7)
         # Events of b take some of the time.
         assert height == pytest.approx(max(lowest, expected), abs=0.1)
@@ -55,12 +55,12 @@ def test_the_threshold_is_extrapolated_from_the_highest_peaks():
 
 def test_without_false_scores_the_threshold_is_the_usual_one():
     gated = dataclasses.replace(CONFIG, gate_level=-60)
-    tuned = tune_thresholds(peaks([]), gated, 2 * 0.5)
+    tuned = tune_thresholds(peaks([]), gated, 2 * 0.35)
     assert tuned.gate_level is None  # it would refuse quiet voices
     assert [each.threshold for each in tuned.classes[1:]] == [0.5, 0.5]
     assert tune_thresholds(peaks([]), CONFIG, 0.0).classes[2].threshold == THRESHOLDS[-1]
 
 
 def test_own_recordings_of_a_class_raise_its_usual_threshold():
-    tuned = tune_thresholds(peaks([]), CONFIG, 2 * 0.5, recorded=["b"]).classes
+    tuned = tune_thresholds(peaks([]), CONFIG, 2 * 0.35, recorded=["b"]).classes
     assert tuned[2].threshold > tuned[1].threshold == 0.5
