@@ -41,7 +41,7 @@ def cut_own_phrases(bundle: Bundle, recordings: Mapping[str, Sequence[Path]], fo
         DataError: a recording cannot be read.
     """
     frontend = bundle.frontend
-    config = _scores_only(bundle.detector)
+    config = dataclasses.replace(bundle.detector, gate_level=None)
     engine = fastest_engine(bundle, config)
     window = _window_samples(bundle)
     with complete_folder(folder) as scratch:
@@ -80,7 +80,7 @@ def cut_false_accepts(bundle: Bundle, recordings: Sequence[Path], folder: Path) 
         DataError: a recording cannot be read.
     """
     frontend = bundle.frontend
-    config = _scores_only(bundle.detector)
+    config = dataclasses.replace(bundle.detector, gate_level=None)
     engine = fastest_engine(bundle, config)
     window = _window_samples(bundle)
     phrases = [label for label, settings in enumerate(config.classes) if settings.event]
@@ -100,11 +100,6 @@ def cut_false_accepts(bundle: Bundle, recordings: Sequence[Path], folder: Path) 
             sound, _ = soundfile.read(path, dtype="int16", start=end - window, stop=end)
             write_wav(scratch / f"{number:05d}.wav", sound, frontend.sample_rate_hz)
     return len(found)
-
-
-def _scores_only(config: DetectorConfig) -> DetectorConfig:
-    """The detector with an open gate."""
-    return dataclasses.replace(config, gate_level=None)
 
 
 def _window_samples(bundle: Bundle) -> int:

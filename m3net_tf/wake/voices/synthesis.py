@@ -245,7 +245,6 @@ def other_languages(language: str) -> list[str]:
     return sorted({code.partition("-")[0] for code, _ in _espeak_voices("")} - {own})
 
 
-@functools.cache
 def _espeak_voices(kind: str, language: str = "") -> list[tuple[str, str]]:
     """Language codes and files of espeak-ng's voices.
 
@@ -253,10 +252,14 @@ def _espeak_voices(kind: str, language: str = "") -> list[tuple[str, str]]:
         kind: a language, ``variant`` or ``mb``, or empty for all languages.
         language: language of the voices of MBROLA.
     """
-    lines = output_of(["espeak-ng", f"--voices={kind}"]).decode().splitlines()[1:]
-    rows = [line.split() for line in lines]
     wanted = language or ("" if kind in ("variant", "mb") else kind)
-    return [(row[1], row[4]) for row in rows if not wanted or covers(wanted, row[1])]
+    return [row for row in _listed_voices(kind) if not wanted or covers(wanted, row[0])]
+
+
+@functools.cache
+def _listed_voices(kind: str) -> list[tuple[str, str]]:
+    lines = output_of(["espeak-ng", f"--voices={kind}"]).decode().splitlines()[1:]
+    return [(row[1], row[4]) for row in map(str.split, lines)]
 
 
 @functools.cache
