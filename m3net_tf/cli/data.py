@@ -56,8 +56,8 @@ def data_fetch(
     name: Annotated[
         str,
         typer.Argument(
-            help="Data set, one of m3net data list; librispeech or musan, for wake words; or "
-            "yamnet, a teacher."
+            help="Data set, one of m3net data list (speech_commands also for wake words); "
+            "librispeech or musan, for wake words; or yamnet, a teacher."
         ),
     ],
     data_dir: DataDir = None,

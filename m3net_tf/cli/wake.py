@@ -53,7 +53,9 @@ def wake(
     words: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="Recordings of other words, in a folder for each word."
+            metavar="FOLDER",
+            help="Recordings of other words, in a folder for each word.  "
+            "[default: Speech Commands, if it is fetched]",
         ),
     ] = None,
     add: Annotated[

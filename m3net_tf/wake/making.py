@@ -19,6 +19,7 @@ from m3net_tf.system.artifacts import read_json, write_json
 from m3net_tf.system.checkout import require_sources
 from m3net_tf.system.errors import ConfigError
 from m3net_tf.system.progress import Log, silent
+from m3net_tf.system.words import counted
 from m3net_tf.training import Recipe, Run, load_recipe, train
 from m3net_tf.training.clips.added import FALSE_ALARM
 from m3net_tf.training.recipe import recipe_with_added
@@ -114,8 +115,8 @@ def make_wake_word(
         voices: voices in files, ``.flitevox`` (Flite) or ``.onnx`` (Piper, Kokoro).
         negatives: folders of sounds without the phrases, beside the recordings that
             ``m3net data fetch`` has put into the cache (``librispeech``, ``musan``).
-        words: folder of recordings of other words, in a folder for each; without it the voices
-            say random words of the language.
+        words: folder of recordings of other words, in a folder for each; without it Speech
+            Commands for English, if ``m3net data fetch`` has put it into the cache.
         add: folder of own recordings of the phrase or, with several phrases, a folder of a folder
             for each; the network is trained on with them, in a run of its own.
         target_false_accepts_per_hour: what the threshold is tuned for, on the validation hours;
@@ -184,6 +185,8 @@ def _spoken(project: Path, settings: WakeSettings, log: Log) -> WakeSounds:
             "m3net data fetch librispeech brings 16 hours of speech"
         )
     words = recorded_words(Path(settings.words), settings.phrases) if settings.words else {}
+    if words:
+        log(f"{settings.words}: its {counted(len(words), 'word')} are classes without events")
     voices = project / VOICES
     spoken = say_phrases(
         settings.phrases,

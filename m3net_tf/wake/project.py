@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from m3net_tf.audio.datasets.fetch import fetched
 from m3net_tf.audio.datasets.recordings import fetched_recordings
 from m3net_tf.audio.frontend.microfrontend import MICROFRONTEND
 from m3net_tf.boards import DEFAULT_BOARD
@@ -21,10 +22,12 @@ from m3net_tf.training.clips.source import DATA_RECORD
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.wake.sounds import RATE_HZ, TABLE, WakeSounds
 from m3net_tf.wake.teachers import TEACHERS, teaching
+from m3net_tf.wake.voices.synthesiser import covers
 
 VOICES, SOUNDS = "voices", "sounds"
 """Folders of a project."""
 _SETTINGS = "settings.json"
+_WORDS = "speech_commands"  # data set of English words that new projects use once it is fetched
 _CHANGEABLE = ("board", "target_false_accepts_per_hour", "hours")
 """Settings on which no sound depends."""
 
@@ -63,7 +66,7 @@ def project_settings(
 ) -> WakeSettings:
     """The settings of a project: those given, then those that it was started with, then defaults.
 
-    A new project uses the fetched recordings.
+    A new project uses what ``m3net data fetch`` has put into the cache.
 
     Args:
         given: settings by name; None and empty ones are not given.
@@ -76,7 +79,11 @@ def project_settings(
     path = project / _SETTINGS
     spoken = any((project / name).exists() for name in (VOICES, SOUNDS))
     if not spoken or not path.exists():
-        return WakeSettings(**{"recordings": fetched_recordings(), **stated})
+        settings = WakeSettings(**{"recordings": fetched_recordings(), **stated})
+        words = fetched(_WORDS) if covers("en", settings.language) else None
+        return dataclasses.replace(
+            settings, words=settings.words or (str(words) if words else None)
+        )
     earlier = read_settings(project)
     settings = dataclasses.replace(earlier, **stated)
     for name in stated.keys() - set(_CHANGEABLE):

@@ -21,7 +21,7 @@ from m3net_tf.audio.datasets import read_audio, to_pcm16
 from m3net_tf.audio.datasets.audio import Audio, audio_chunks, write_wav
 from m3net_tf.audio.datasets.clips import SPLITS
 from m3net_tf.audio.datasets.dataset import LONGEST_S
-from m3net_tf.audio.datasets.files import SUFFIXES, files_below
+from m3net_tf.audio.datasets.files import SUFFIXES, files_below, find_root
 from m3net_tf.audio.datasets.folder import sounds_below
 from m3net_tf.audio.datasets.loudness import active_part_s, at_level
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER, coloured_noise
@@ -58,6 +58,7 @@ _WINDOWS = 4  # of a phrase in training, each at another place, level and betwee
 _SPEECH = ("other", "foreign")  # kinds of texts without windows of their own
 _AROUND = (*_SPEECH, "class")  # kinds of texts before and after phrases
 _PART = (0.3, 0.7)  # shares of a phrase that are not the phrase
+_MOST_RECORDINGS = 100  # of a word
 _WORD_PARTS = 0.25  # share of other words of which there is a part, too
 _NOISE_S = 5.0
 _NOISE_HOURS = {"train": 1 / 6, "validation": 1 / 20, "test": 1 / 20}
@@ -175,24 +176,23 @@ def _label(clip: SpokenClip) -> str:
 def recorded_words(folder: Path, phrases: Iterable[str]) -> dict[str, list[Path]]:
     """Recordings of words in a folder for each; other folders and the phrases' are left out.
 
-    A folder may be empty: then the voices alone say its word. Where a data set lists the recordings
-    that test (``testing_list.txt``, as Speech Commands does), they are left out.
+    A folder may be empty: then the voices alone say its word. Of many recordings some are drawn.
+    Where a data set lists the recordings that test (``testing_list.txt``, as Speech Commands does),
+    they are left out.
 
     Raises:
         DataError: there is none.
     """
+    folder = find_root(folder, LISTS["test"])
     left_out = {phrase.lower() for phrase in phrases}
     listed = folder / LISTS["test"]
     test = set(listed.read_text().split()) if listed.is_file() else set()
-    found = {
-        place.name.lower(): [
-            path
-            for path in files_below(place, SUFFIXES)
-            if path.relative_to(folder).as_posix() not in test
-        ]
-        for place in sorted(folder.iterdir())
-        if place.is_dir() and place.name.isalpha() and place.name.lower() not in left_out
-    }
+    found = {}
+    for place in sorted(folder.iterdir()):
+        if place.is_dir() and place.name.isalpha() and place.name.lower() not in left_out:
+            names = {path.relative_to(folder).as_posix() for path in files_below(place, SUFFIXES)}
+            drawn = sorted(names - test, key=rank)[:_MOST_RECORDINGS]
+            found[place.name.lower()] = [folder / name for name in sorted(drawn)]
     if not found:
         raise DataError(f"{folder}: has no folder of a word: name one with a folder for each")
     return found

@@ -12,10 +12,12 @@ import pytest
 import soundfile
 
 from m3net_tf.audio.datasets import load_dataset, read_audio
+from m3net_tf.audio.datasets.fetch import RECORD
 from m3net_tf.audio.datasets.loudness import active_part_s
 from m3net_tf.audio.datasets.noise import NOISE_FOLDER
 from m3net_tf.audio.frontend import FrontendConfig
 from m3net_tf.runtime import DetectorConfig
+from m3net_tf.system.artifacts import write_json
 from m3net_tf.system.errors import DataError
 from m3net_tf.wake.project import VOICES, keep_settings, project_settings
 from m3net_tf.wake.sounds import (
@@ -84,6 +86,11 @@ def write(root: Path, phrase: str = "computer", recordings: tuple[str, ...] = ()
     shutil.copyfile(next((words / "left").iterdir()), words / "left" / "tester_0.wav")
     recorded = recorded_words(words, ["computer"])
     assert {word: len(files) for word, files in recorded.items()} == {"airport": 0, "left": 40}
+    assert recorded_words(root, ["computer"]) == recorded  # of the folder around it, too
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("m3net_tf.wake.sounds._MOST_RECORDINGS", 9)
+        some = recorded_words(words, ["computer"])["left"]
+    assert len(some) == 9 and len({path.name.partition("_")[0] for path in some}) > 5
     write_wake_sounds(
         voiced, voices, [others], folder, recordings=recordings, words=recorded, seed=3
     )
@@ -111,9 +118,17 @@ def test_fetched_recordings_are_used_from_then_on(sounds, tmp_path, monkeypatch)
             path = tmp_path / f"cache/recordings/musan/musan/musan/{kind}/{number}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(path, np.full(60 * 8000, 0.01), 8000)
-    assert project_settings(project, ["computer"], {}).recordings == ()  # as it was begun
-    fetched = project_settings(tmp_path / "new", ["computer"], {}).recordings
-    assert fetched == ("musan",)
+    words = tmp_path / "cache/datasets/speech_commands"
+    (words / "speech_commands_v0.02").mkdir(parents=True)
+    states = {"speech_commands_v0.02.tar.gz": {"folder": "speech_commands_v0.02"}}
+    write_json(words / RECORD, {"archives": states})
+    begun = project_settings(project, ["computer"], {})
+    assert begun.recordings == () and begun.words is None
+    new = project_settings(tmp_path / "new", ["computer"], {})
+    fetched = new.recordings
+    assert fetched == ("musan",) and new.words == str(words)
+    assert project_settings(tmp_path / "new", ["computer"], {"words": "own"}).words == "own"
+    assert project_settings(tmp_path / "new", ["Hallo"], {"language": "de"}).words is None
     before = read_wake_sounds(sounds).hours
     after = read_wake_sounds(write(tmp_path, recordings=fetched)).hours
     added = {split: round((after[split] - before[split]) * 60) for split in after}

@@ -72,6 +72,18 @@ def fetch(
     return folder
 
 
+def fetched(name: str) -> Path | None:
+    """The folder of a data set that :func:`fetch` has put into the user's cache.
+
+    None if an archive of it is not unpacked there.
+    """
+    info = dataset_info(name)
+    folder = cache_folder() / "datasets" / (info.folder or name)
+    record = FetchRecord(folder / RECORD)
+    unpacked = [record.unpacked(each.file_name) for each in info.archives if each.unpack]
+    return folder if unpacked and all(unpacked) else None
+
+
 def fetch_archives(
     archives: tuple[Archive, ...],
     folder: Path,

@@ -43,8 +43,8 @@ from m3net_tf.wake.voices.variety import RATE_HZ, Float, distinct, timbre, varie
 RECORD_NAME = "voices.json"
 NEAR_FOLDER, WORDS_FOLDER, FOREIGN_FOLDER = "_near_", "_words_", "_foreign_"
 _WORD_COUNT = 30  # clips of each word that is also recorded
-_UNLIKE_COUNT = 250  # clips of each word that is not
-_UNLIKE_SHARE = 16 / 3000  # number of these words, for each clip of other texts
+_UNLIKE_COUNT = 250  # clips of each random word
+_UNLIKE_SHARE = 16 / 3000  # number of random words, for each clip of other texts
 _FOREIGN_SHARE = 0.5  # clips of voices of other languages, for each clip of other texts
 _VALIDATION_SHARE = 0.2
 _RATES, _PITCHES = (0.6, 1.25), (0.8, 1.3)
@@ -138,7 +138,7 @@ def say_phrases(
     """Speak each phrase and texts near to them: ``FOLDER/<phrase>/*.wav``, ``FOLDER/_near_/*.wav``.
 
     Words that are classes of their own are spoken, too: ``FOLDER/_words_/<word>/*.wav``. They are
-    those given, or random words of the language. ``FOLDER/_foreign_/*.wav`` are random words read
+    random words of the language, and those given. ``FOLDER/_foreign_/*.wav`` are random words read
     by the rules of other languages, whose speech has other sounds.
 
     Files are mono, 16 kHz and 16 bits, with the level -26 dB and short pauses at both ends.
@@ -150,7 +150,7 @@ def say_phrases(
         language: as ``en`` (all its varieties) or ``en-us``.
         count: clips of each phrase.
         near_count: clips of other texts; voices of other languages speak half as many more.
-        words: words that are classes of their own.
+        words: words of which there are recordings; each is a class of its own.
         seed: draws voices, tempo, pitch, texts and the split.
         say: how phrases are said; see :func:`.phonemes.corrected`.
         models: voices in files; see :func:`.synthesis.available`.
@@ -204,10 +204,10 @@ def say_phrases(
         )
     lines = near_phrases(wanted, language, near_count, rng, known)
     planned += _plan(lines, NEAR_FOLDER, speakers, spoken_as, rng)
-    word_count = _WORD_COUNT if words else _UNLIKE_COUNT
-    unlike_count = round(_UNLIKE_SHARE * near_count)
-    for word in words or unlike_words(wanted, language, unlike_count, rng, known):
-        lines = [Line(word, "class")] * word_count
+    unlike = unlike_words(wanted, language, round(_UNLIKE_SHARE * near_count), rng, known)
+    clips_of = dict.fromkeys(unlike, _UNLIKE_COUNT) | dict.fromkeys(words, _WORD_COUNT)
+    for word, clip_count in clips_of.items():
+        lines = [Line(word, "class")] * clip_count
         planned += _plan(lines, f"{WORDS_FOLDER}/{word}", speakers, spoken_as, rng)
 
     rng = np.random.default_rng([seed, near_count, 1])

@@ -13,7 +13,7 @@ import pytest
 from refusals import refuses
 
 from m3net_tf.audio.datasets import dataset_info, load_dataset, registry
-from m3net_tf.audio.datasets.fetch import RECORD, fetch
+from m3net_tf.audio.datasets.fetch import RECORD, fetch, fetched
 from m3net_tf.system.artifacts import read_json
 from m3net_tf.system.errors import ConfigError, DataError
 
@@ -79,11 +79,10 @@ def test_fetch_a_real_layout(name, publish, server, tmp_path):
     lines: list[str] = []
     folder = fetch(name, tmp_path / "data", log=lines.append)
     assert folder == tmp_path / "data" / (info.folder or name)
-    fetched = load_dataset(name, tmp_path / "data")
+    copy = load_dataset(name, tmp_path / "data")
     original = load_dataset(name, tmp_path / "layout" / name)
-    assert fetched.clip_list_hash() == original.clip_list_hash()
-    clip = fetched.clips[0]
-    assert fetched.load(clip).tolist() == original.load(original.clips[0]).tolist()
+    assert copy.clip_list_hash() == original.clip_list_hash()
+    assert copy.load(copy.clips[0]).tolist() == original.load(original.clips[0]).tolist()
     record = read_json(folder / RECORD)["archives"]
     assert set(record) == {archive.file_name for archive in info.archives}
     origins = {facts["checksum_origin"] for facts in record.values()}
@@ -93,6 +92,15 @@ def test_fetch_a_real_layout(name, publish, server, tmp_path):
     requests = len(server.asked)
     fetch(name, tmp_path / "data")  # nothing to do
     assert len(server.asked) == requests
+
+
+def test_a_data_set_in_the_cache_is_found(publish, tmp_path):
+    archives = publish("nsynth").archives
+    assert fetched("nsynth") is None
+    folder = fetch("nsynth")
+    assert fetched("nsynth") == folder
+    shutil.rmtree(folder / read_json(folder / RECORD)["archives"][archives[0].file_name]["folder"])
+    assert fetched("nsynth") is None
 
 
 def test_nothing_to_fetch(tmp_path):
