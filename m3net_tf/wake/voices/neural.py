@@ -79,6 +79,7 @@ class Kokoro(Synthesiser):
     """Kokoro: dozens of voices in two files of one folder, ``kokoro*.onnx`` and ``voices*.bin``."""
 
     name, licence, takes_phonemes = "kokoro", "Apache-2.0", True
+    is_slow = True
 
     def __init__(self, model: Path) -> None:
         package = _package("kokoro_onnx", "kokoro-onnx")

@@ -46,6 +46,8 @@ _WORD_COUNT = 30  # clips of each word that is also recorded
 _UNLIKE_COUNT = 250  # clips of each random word
 _UNLIKE_SHARE = 16 / 3000  # number of random words, for each clip of other texts
 _FOREIGN_SHARE = 0.5  # clips of voices of other languages, for each clip of other texts
+_SLOW_SHARES = {"phrase": 1.0, "other": 0.0, "foreign": 0.0}  # of a slow synthesiser's clips, ...
+_SLOW_SHARE = 0.5  # ... for each that it would have if it were fast; the last two are long
 _VALIDATION_SHARE = 0.2
 _RATES, _PITCHES = (0.6, 1.25), (0.8, 1.3)
 _CAREFUL = 0.3  # share of clips of a phrase with full vowels
@@ -408,8 +410,8 @@ def _plan(
     """Draw the speaker, voice, tempo, pitch and intonation of each line.
 
     A synthesiser speaks in proportion to the square root of its speakers, so that neither a few
-    natural voices nor a hundred similar ones are lost among the others. Half of the lines are of
-    high voices, of which there are fewer.
+    natural voices nor a hundred similar ones are lost among the others; a slow one says the phrases
+    and fewer other texts. Half of the lines are of high voices, of which there are fewer.
     """
     sizes = Counter((each.synthesiser.name, each.split) for each in speakers)
     for number, line in enumerate(lines):
@@ -419,9 +421,11 @@ def _plan(
             for each in speakers
             if (each.synthesiser.takes_phonemes or not line.pronunciation)
             and (line.kind != "phrase" or (each.synthesiser.name, line.text) in spoken_as)
+            and _share(each.synthesiser, line.kind)
         ]
         cast = [each for each in cast if each.split == split] or cast
-        weights = np.array([sizes[each.synthesiser.name, each.split] ** -0.5 for each in cast])
+        shares = np.array([_share(each.synthesiser, line.kind) for each in cast])
+        weights = shares * [sizes[each.synthesiser.name, each.split] ** -0.5 for each in cast]
         high = np.array([each.is_high for each in cast])
         for part in (high, ~high):
             weights[part] /= weights[part].sum() or 1.0
@@ -454,6 +458,11 @@ def _plan(
             voice,
             pronunciation,
         )
+
+
+def _share(synthesiser: Synthesiser, kind: str) -> float:
+    """How often a synthesiser says a kind of text, relative to a fast one of as many speakers."""
+    return _SLOW_SHARES.get(kind, _SLOW_SHARE) if synthesiser.is_slow else 1.0
 
 
 def _remove_changed(folder: Path, planned: Sequence[_Planned]) -> None:

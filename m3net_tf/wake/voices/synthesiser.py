@@ -44,11 +44,13 @@ class Synthesiser(abc.ABC):
     Attributes:
         licence: licence of the program, or of its voices if those have another.
         takes_phonemes: whether it speaks given phonemes.
+        is_slow: whether a word takes it about a second.
     """
 
     name: str
     licence: str
     takes_phonemes = False
+    is_slow = False
 
     @abc.abstractmethod
     def voices(self, language: str) -> list[Voice]:

@@ -90,6 +90,26 @@ def test_random_words_and_given_ones_are_spoken(few_voices, tmp_path):
     assert set(said) == {"window", "tree"} and said["window"] > said["tree"]
 
 
+def test_a_slow_synthesiser_says_phrases_and_few_other_texts(few_voices, tmp_path, monkeypatch):
+    fast = speaking.available(())[0]
+
+    class Slow(type(fast)):
+        name, is_slow = "slow", True
+
+        def voices(self, language):
+            names = ("f4", "m4", "m5", "m6")
+            return [Voice(f"{language}+{name}", name) for name in names]
+
+    monkeypatch.setattr(speaking, "available", lambda models: [fast, Slow()])
+    spoken = say_phrases(["computer"], tmp_path, count=60, near_count=120)
+    length = {"phrase": "phrase", "other": "long", "foreign": "long"}
+    said: dict[str, list[bool]] = {}
+    for clip in spoken.clips:
+        said.setdefault(length.get(clip.kind, "short"), []).append(clip.synthesiser == "slow")
+    share = {texts: np.mean(slow) for texts, slow in said.items()}
+    assert share["phrase"] > share["short"] > share["long"] == 0
+
+
 def test_some_clips_are_careful_and_half_are_of_high_voices(few_voices, tmp_path):
     spoken = say_phrases(["computer"], tmp_path, count=80, near_count=0)
     careful = {clip.phonemes for clip in spoken.clips} - {""}
