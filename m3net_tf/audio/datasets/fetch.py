@@ -22,7 +22,7 @@ import pooch
 
 from m3net_tf.audio.datasets.clips import Archive
 from m3net_tf.audio.datasets.download import Downloader, forget_part
-from m3net_tf.audio.datasets.registry import dataset_info, load_dataset
+from m3net_tf.audio.datasets.registry import data_folder, dataset_info, load_dataset
 from m3net_tf.audio.datasets.unpack import SCRATCH, ArchiveRefusedError, unpack, volumes
 from m3net_tf.system.artifacts import cache_folder, file_sha256, read_json, write_json
 from m3net_tf.system.errors import ConfigError, DataError
@@ -77,10 +77,10 @@ def fetched(name: str) -> Path | None:
 
     None if an archive of it is not unpacked there.
     """
-    info = dataset_info(name)
-    folder = cache_folder() / "datasets" / (info.folder or name)
+    folder = data_folder(name)
     record = FetchRecord(folder / RECORD)
-    unpacked = [record.unpacked(each.file_name) for each in info.archives if each.unpack]
+    archives = dataset_info(name).archives
+    unpacked = [record.unpacked(each.file_name) for each in archives if each.unpack]
     return folder if unpacked and all(unpacked) else None
 
 
