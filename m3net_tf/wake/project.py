@@ -145,7 +145,7 @@ def wake_recipe(sounds: WakeSounds) -> dict[str, Any]:
         },
         "model": {"name": "streaming_ds_cnn", "preset": "wake"},
         "augmentation": {
-            "copies": 2,
+            "copies": 4,
             "copies_seed": 0,  # the teachers share them
             "vocal_tract_probability": 0.6,
             "room_probability": 0.5,

@@ -63,7 +63,7 @@ _WORD_PARTS = 0.25  # share of other words of which there is a part, too
 _NOISE_S = 5.0
 _NOISE_HOURS = {"train": 1 / 6, "validation": 1 / 20, "test": 1 / 20}
 _LISTED_FILES = 10  # long recordings of a held-out split that count as its clips
-_NOISE_FILES = 20  # long recordings of each kind that are mixed into training clips
+_NOISE_FILES = 60  # long recordings of each kind that are mixed into training clips
 
 Rng = np.random.Generator
 

@@ -140,7 +140,7 @@ def say_phrases(
     """Speak each phrase and texts near to them: ``FOLDER/<phrase>/*.wav``, ``FOLDER/_near_/*.wav``.
 
     Words that are classes of their own are spoken, too: ``FOLDER/_words_/<word>/*.wav``. They are
-    random words of the language, and those given. ``FOLDER/_foreign_/*.wav`` are random words read
+    those given, or random words of the language. ``FOLDER/_foreign_/*.wav`` are random words read
     by the rules of other languages, whose speech has other sounds.
 
     Files are mono, 16 kHz and 16 bits, with the level -26 dB and short pauses at both ends.
@@ -206,8 +206,10 @@ def say_phrases(
         )
     lines = near_phrases(wanted, language, near_count, rng, known)
     planned += _plan(lines, NEAR_FOLDER, speakers, spoken_as, rng)
-    unlike = unlike_words(wanted, language, round(_UNLIKE_SHARE * near_count), rng, known)
-    clips_of = dict.fromkeys(unlike, _UNLIKE_COUNT) | dict.fromkeys(words, _WORD_COUNT)
+    clips_of = dict.fromkeys(words, _WORD_COUNT)
+    if not words:
+        unlike = unlike_words(wanted, language, round(_UNLIKE_SHARE * near_count), rng, known)
+        clips_of = dict.fromkeys(unlike, _UNLIKE_COUNT)
     for word, clip_count in clips_of.items():
         lines = [Line(word, "class")] * clip_count
         planned += _plan(lines, f"{WORDS_FOLDER}/{word}", speakers, spoken_as, rng)
