@@ -390,9 +390,10 @@ class _Writer:
     def _recordings(
         self, sounds: Iterator[Audio], level_db: tuple[float, float]
     ) -> Iterator[tuple[Audio, float]]:
-        """Sounds one after the other, a minute or more at once, with the length in seconds.
+        """Sounds one after the other, about a minute at once, with the length in seconds.
 
-        A rest of less than half a minute is left out: it is too short for background noise.
+        A rest of less than half a minute is left out: it is too short for background noise. A long
+        sound is put at its level before it is cut, so that its quiet minutes stay quiet.
         """
         parts: list[Audio] = []
         seconds = 0.0
@@ -401,7 +402,8 @@ class _Writer:
             parts += [at_level(sound, self._rng.uniform(*level_db)), gap]
             seconds += (len(sound) + len(gap)) / RATE_HZ
             if seconds >= _LONG_S:
-                yield np.concatenate(parts), seconds
+                for minute in np.array_split(np.concatenate(parts), round(seconds / _LONG_S)):
+                    yield minute, len(minute) / RATE_HZ
                 parts = []
                 seconds = 0.0
         if seconds >= _LONG_S / 2:

@@ -117,7 +117,7 @@ def test_fetched_recordings_are_used_from_then_on(sounds, tmp_path, monkeypatch)
         for number in range(10):
             path = tmp_path / f"cache/recordings/musan/musan/musan/{kind}/{number}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, np.full(60 * 8000, 0.01), 8000)
+            soundfile.write(path, np.full(100 * 8000, 0.01), 8000)
     words = tmp_path / "cache/datasets/speech_commands"
     (words / "speech_commands_v0.02").mkdir(parents=True)
     states = {"speech_commands_v0.02.tar.gz": {"folder": "speech_commands_v0.02"}}
@@ -130,9 +130,12 @@ def test_fetched_recordings_are_used_from_then_on(sounds, tmp_path, monkeypatch)
     assert project_settings(tmp_path / "new", ["computer"], {"words": "own"}).words == "own"
     assert project_settings(tmp_path / "new", ["Hallo"], {"language": "de"}).words is None
     before = read_wake_sounds(sounds).hours
-    after = read_wake_sounds(write(tmp_path, recordings=fetched)).hours
+    folder = write(tmp_path, recordings=fetched)
+    after = read_wake_sounds(folder).hours
     added = {split: round((after[split] - before[split]) * 60) for split in after}
-    assert added == {"train": 15, "validation": 6, "test": 9}
+    assert added == {"train": 25, "validation": 10, "test": 15}
+    noise = [soundfile.info(path).duration for path in (folder / NOISE_FOLDER).iterdir()]
+    assert max(noise) < 90  # training holds them in memory
 
 
 def test_no_speaker_is_on_both_sides(sounds):
