@@ -21,6 +21,14 @@
 // Of the complex FFT, whose real parts are the even samples and whose imaginary parts the odd ones.
 #define POINTS M3NET_FRONTEND_FFT_POINTS
 
+// From here on, samples are multiplied by the first half of the window, read backwards.
+#ifdef M3NET_FRONTEND_WINDOW_MIRROR
+#define MIDDLE ((FRAME + 1) / 2)
+#else  // earlier exports have the whole window
+#define MIDDLE FRAME
+#define M3NET_FRONTEND_WINDOW_MIRROR FRAME
+#endif
+
 typedef float log_value;
 typedef float mel_weight;
 #define MEL_WEIGHTS m3net_frontend_mel_weights
@@ -115,7 +123,11 @@ static void transform(frontend_work* work) {
 
 static void multiply_window(float* restrict points, const int16_t* restrict samples) {
 #pragma GCC unroll 8
-  for (uint32_t i = 0; i < FRAME; ++i) points[i] = (float)samples[i] * m3net_frontend_window[i];
+  for (uint32_t i = 0; i < MIDDLE; ++i) points[i] = (float)samples[i] * m3net_frontend_window[i];
+#pragma GCC unroll 8
+  for (uint32_t i = MIDDLE; i < FRAME; ++i) {
+    points[i] = (float)samples[i] * m3net_frontend_window[M3NET_FRONTEND_WINDOW_MIRROR - i];
+  }
 }
 
 static void inner_powers(frontend_work* work) {

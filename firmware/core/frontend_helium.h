@@ -29,13 +29,24 @@ static m3net_status work_init(frontend_work* work) {
 
 static void transform(frontend_work* work) { arm_cfft_f32(&work->fft, work->points, 0, 0); }
 
+static inline void multiply_four(float* points, const int16_t* samples, float32x4_t window) {
+  vstrwq_f32(points, vmulq_f32(vcvtq_f32_s32(vldrhq_s32(samples)), window));
+}
+
 static void multiply_window(float* points, const int16_t* samples) {
-  const uint32_t whole = FRAME / 4 * 4;
-  for (uint32_t i = 0; i < whole; i += 4) {
-    const float32x4_t sample = vcvtq_f32_s32(vldrhq_s32(&samples[i]));
-    vstrwq_f32(&points[i], vmulq_f32(sample, vldrwq_f32(&m3net_frontend_window[i])));
+  const float* window = m3net_frontend_window;
+  const uint32_t rising = MIDDLE / 4 * 4, falling = (FRAME - MIDDLE) / 4 * 4;
+  for (uint32_t i = 0; i < rising; i += 4) {
+    multiply_four(&points[i], &samples[i], vldrwq_f32(&window[i]));
   }
-  for (uint32_t i = whole; i < FRAME; ++i) points[i] = (float)samples[i] * m3net_frontend_window[i];
+  for (uint32_t i = rising; i < MIDDLE; ++i) points[i] = (float)samples[i] * window[i];
+  uint32x4_t places = vddupq_n_u32(M3NET_FRONTEND_WINDOW_MIRROR - MIDDLE, 1);
+  for (uint32_t i = MIDDLE; i < MIDDLE + falling; i += 4, places = vsubq_n_u32(places, 4)) {
+    multiply_four(&points[i], &samples[i], vldrwq_gather_shifted_offset_f32(window, places));
+  }
+  for (uint32_t i = MIDDLE + falling; i < FRAME; ++i) {
+    points[i] = (float)samples[i] * window[M3NET_FRONTEND_WINDOW_MIRROR - i];
+  }
 }
 
 _Static_assert(POINTS % 8 == 0, "half of the points are vectors");

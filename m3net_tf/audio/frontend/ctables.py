@@ -48,8 +48,10 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
         return _write_waveform(config, folder, frames)
     fixed = fixed_tables(config)
     filters = _packed_filters(config, fixed)
+    window = reference.window(config)[: _mirror(config) // 2 + 1]
     declarations = [
-        "extern const float m3net_frontend_window[M3NET_FRONTEND_FRAME_SAMPLES];",
+        "/* Its first half: value i is also value WINDOW_MIRROR - i. */",
+        f"extern const float m3net_frontend_window[{window.size}];",
         "/* Sines and cosines of the angles of bins 1 .. FFT/4, by bin. */",
         "extern const float m3net_frontend_fft_turns[M3NET_FRONTEND_FFT_POINTS];",
         "/* Where CMSIS-DSP's FFT leaves the bins, by bin: index of the real part. */",
@@ -60,7 +62,7 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
         "extern const float m3net_frontend_mel_weights[M3NET_FRONTEND_MEL_WEIGHT_COUNT];",
     ]
     tables = [
-        _floats("window", reference.window(config)),
+        _floats("window", window),
         _floats("fft_turns", _turns(config)),
         array("const uint16_t m3net_frontend_fft_places", map(str, _places(config))),
         array("const uint16_t m3net_frontend_mel_first_bin", map(str, filters.first_bin)),
@@ -80,6 +82,11 @@ def write_c_tables(config: FrontendConfig, folder: Path, *, frames: int) -> tupl
         tables.append(array(declaration, map(str, values)))
     settings = _mel_settings(config, fixed, frames, len(filters.weights))
     return _write(folder, settings, declarations, tables)
+
+
+def _mirror(config: FrontendConfig) -> int:
+    """The sum of the places of equal values of the window; Kaldi's also ends with a zero."""
+    return config.frame_samples - (config.window == "povey")
 
 
 def _turns(config: FrontendConfig) -> npt.NDArray[np.float64]:
@@ -140,6 +147,7 @@ def _mel_settings(
         "HOP_SAMPLES": config.hop_samples,
         "FFT_SAMPLES": config.fft_samples,
         "FFT_POINTS": config.fft_samples // 2,
+        "WINDOW_MIRROR": _mirror(config),
         "MEL_BINS": config.mel_bins,
         "MFCC_COEFFICIENTS": config.mfcc_coefficients,
         "FEATURE_BINS": config.feature_bins,

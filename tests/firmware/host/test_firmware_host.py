@@ -26,10 +26,10 @@ CONFIGS = {
     "default": FrontendConfig(),
     "mfcc": FrontendConfig(mfcc_coefficients=13, feature_min=-60.0, feature_max=40.0),
     "padded": FrontendConfig(
-        frame_samples=400, hop_samples=160, mel_bins=64, mel_scale="htk", window="hamming"
+        frame_samples=401, hop_samples=160, mel_bins=64, mel_scale="htk", window="hamming"
     ),
     "yamnet": frontend_preset("yamnet"),
-    "offset": FrontendConfig(log_offset=0.01, mel_bins=64),
+    "offset": FrontendConfig(log_offset=0.01, mel_bins=64, window="povey"),
     "hop-is-frame": FrontendConfig(frame_samples=256, hop_samples=256, fft_samples=256),
     "large": FrontendConfig(
         sample_rate_hz=44_100, frame_samples=2048, hop_samples=441, fft_samples=2048,
