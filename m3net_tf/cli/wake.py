@@ -79,6 +79,14 @@ def wake(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of the voices, sounds and scenes.  [default: 0]")
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Teachers to train at once; more than one needs Ray.  [default: the processor's "
+            "cores, if Ray is installed]",
+        ),
+    ] = None,
     micro_wake_word: Annotated[
         bool,
         typer.Option(
@@ -124,9 +132,10 @@ def wake(
         target_false_accepts_per_hour=target_false_accepts_per_hour,
         hours=hours,
         seed=seed,
+        jobs=jobs,
         log=log,
     )
-    micro = make_micro_wake_words(project, log) if micro_wake_word else None
+    micro = make_micro_wake_words(project, jobs=jobs, log=log) if micro_wake_word else None
     if as_json:
         say_json(made.to_dict() | ({"micro_wake_word": micro} if micro else {}))
         return

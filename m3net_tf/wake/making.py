@@ -96,6 +96,7 @@ def make_wake_word(
     target_false_accepts_per_hour: float | None = None,
     hours: float | None = None,
     seed: int | None = None,
+    jobs: int | None = None,
     log: Log = silent,
 ) -> WakeWord:
     """Make a network that detects a phrase, from the voices of speech synthesisers.
@@ -123,6 +124,8 @@ def make_wake_word(
             0.5 by default.
         hours: length of the scenes with the phrases, beside the hours without them; 0.5 by default.
         seed: decides voices, sounds and scenes; 0 by default.
+        jobs: teachers that are trained at once; more than one needs Ray. By default as many as
+            there are processor cores, where Ray is installed.
         log: gets a line for each step.
 
     Raises:
@@ -160,7 +163,7 @@ def make_wake_word(
     sounds = _spoken(project, settings, log)
     recipe = load_recipe(write_wake_project(project, sounds, settings.board))
     _add_hard_windows(recipe, project, log)
-    train_teachers(recipe, Run(project / "run"), project / SOUNDS, log)
+    train_teachers(recipe, Run(project / "run"), project / SOUNDS, jobs=jobs, log=log)
     run = _trained(recipe, project / "run", project / SOUNDS, log)
     if add is not None:
         run = _trained_on(run, Path(add), project, sounds, log)

@@ -42,13 +42,16 @@ class MicroWakeWords(LiveFigures, Provenance):
     tuned_on_validation: LiveFigures
 
 
-def make_micro_wake_words(project: Path, log: Log = silent) -> MicroWakeWords:
+def make_micro_wake_words(
+    project: Path, *, jobs: int | None = None, log: Log = silent
+) -> MicroWakeWords:
     """Make the networks and JSON files of a project's phrases, in its ``micro_wake_word/``.
 
     A second call continues after the last finished step.
 
     Args:
         project: of :func:`.making.make_wake_word`, with its sounds.
+        jobs: as there.
 
     Returns:
         Figures of live detection on the test's voices and hours.
@@ -62,7 +65,7 @@ def make_micro_wake_words(project: Path, log: Log = silent) -> MicroWakeWords:
     folder = project / FOLDER
     recipe = load_recipe(write_micro_recipe(folder, read_wake_sounds(sounds)))
     run = Run(folder / "run")
-    train_teachers(recipe, run, sounds, log)
+    train_teachers(recipe, run, sounds, jobs=jobs, log=log)
     train(recipe, run.folder, sounds, log)
     tflite = _int8_network(run, sounds)
     dataset = run.dataset(sounds)

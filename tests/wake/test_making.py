@@ -3,11 +3,13 @@
 
 import collections
 import csv
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from refusals import refuses
 
@@ -15,9 +17,11 @@ import m3net_tf
 from m3net_tf.compiler.wake_words import read_wake_word
 from m3net_tf.runtime.interpreter import host_arena_bytes, tflm_unavailable_reason
 from m3net_tf.system.errors import ConfigError
+from m3net_tf.system.progress import silent
 from m3net_tf.system.yaml_files import read_yaml
-from m3net_tf.training import Run
+from m3net_tf.training import Run, load_recipe
 from m3net_tf.wake import project as wake_project
+from m3net_tf.wake.teachers import train_teachers
 from m3net_tf.wake.voices import speaking, synthesis
 
 pytestmark = [
@@ -58,7 +62,7 @@ def quick() -> Iterator[None]:
 def project(quick, private_cache, tmp_path_factory) -> Path:
     """A finished project of :data:`WORDS`."""
     folder = tmp_path_factory.mktemp("wake") / "computer"
-    made = m3net_tf.make_wake_word("computer", folder, count=40, near_count=20, hours=0.04)
+    made = m3net_tf.make_wake_word("computer", folder, count=40, near_count=20, hours=0.04, jobs=1)
     assert made.run.folder == folder / "run"
     return folder
 
@@ -94,6 +98,22 @@ def test_from_a_phrase_to_an_emulated_board(project, m3net):
     assert other.status == 2
     assert "was started with seed 0, not 1" in " ".join(other.err.split())
     assert contents(project) == before
+
+
+@pytest.mark.slow
+def test_teachers_that_are_trained_at_once_are_the_same(project, tmp_path):
+    pytest.importorskip("ray")
+    folders = [tmp_path / "1", tmp_path / "2"]
+    recipe = load_recipe(project / "recipe.yaml")
+    named = dataclasses.replace(
+        recipe.distillation, run=str(folders[0]), ensemble=[str(folders[1])]
+    )
+    recipe = dataclasses.replace(recipe, distillation=named)
+    train_teachers(recipe, Run(tmp_path / "run"), project / "sounds", jobs=2, log=silent)
+    for folder in folders:
+        in_turn = Run(project / "teachers" / folder.name).load_model().get_weights()
+        at_once = Run(folder).load_model().get_weights()
+        assert all(map(np.array_equal, in_turn, at_once))
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from m3net_tf.lab.many.history import epoch_scores
 from m3net_tf.lab.many.plan import Outcome, Plan, Training, run_folder, with_runs
 from m3net_tf.system.errors import M3NetError, one_line
 from m3net_tf.system.progress import Log, Task, silent, track, with_lines_to
@@ -16,6 +15,7 @@ from m3net_tf.training.cluster.pools import IN_PROCESS, Lost, Pool, PoolOptions,
 from m3net_tf.training.cluster.worker import Order, Report
 from m3net_tf.training.recipe import Recipe
 from m3net_tf.training.run import Run
+from m3net_tf.training.run.history import epoch_scores
 
 _POLL_S = 2.0
 _LONGEST_PAUSE_S = 60.0

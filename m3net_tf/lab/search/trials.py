@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from m3net_tf.boards.measure.cost import BoardCost
-from m3net_tf.lab.many.history import epoch_scores
 from m3net_tf.lab.search.costs import costs_of
 from m3net_tf.lab.search.front import Point
 from m3net_tf.system.artifacts import read_json, write_json
 from m3net_tf.system.conversion import from_plain
 from m3net_tf.system.errors import ConfigError, DataError
 from m3net_tf.training.recipe import Recipe
+from m3net_tf.training.run.history import epoch_scores
 
 SETTINGS = "search.json"
 """File of the settings, in the folder of a search."""

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from m3net_tf.lab.many import scheduling
-from m3net_tf.lab.many.history import epoch_scores
 from m3net_tf.lab.many.plan import Training, plan_trainings
 from m3net_tf.lab.many.scheduling import run_trainings
 from m3net_tf.system.progress import TerminalLog
 from m3net_tf.training.cluster.pools import Lost, PoolOptions
 from m3net_tf.training.cluster.worker import Report
+from m3net_tf.training.run.history import epoch_scores
 
 LOST = Lost("NodeDiedError: its computer went away")
 IN_USE = Report("seed0 is in use by process 7; wait for it or stop it", 0.0, in_use=True)
