@@ -65,10 +65,9 @@ def train_teachers(
         for number, teacher in enumerate(recipe.distillation.runs, 1)
     }
     waiting = {teacher: each for teacher, each in alone.items() if not Run(teacher).finished}
-    if jobs is None:
-        jobs = WORKERS if is_installed("ray") else 1
-    if min(jobs, len(waiting)) > 1:
-        _train_at_once(waiting, sounds, min(jobs, len(waiting)), log)
+    at_once = min(jobs or (WORKERS if is_installed("ray") else 1), len(waiting))
+    if at_once > 1:
+        _train_at_once(waiting, sounds, at_once, log)
     for number, (teacher, each) in enumerate(alone.items(), 1):
         if not Run(teacher).finished:
             log(f"teacher {number} of {len(alone)}")
