@@ -26,6 +26,8 @@ def training_form(model: keras.Model) -> keras.Model:
             forms |= {skipped.name: _nothing(skipped) for skipped in (norm, activation, pool)}
         elif _is_pointwise(layer):
             forms[layer.name] = MatrixProduct(layer)
+        elif _is_whole_depthwise(layer):
+            forms[layer.name] = WeightedSum(layer)
         elif _is_narrow_depthwise(layer):
             forms[layer.name] = FullConvolution(layer)
     if not forms:
@@ -50,12 +52,24 @@ def _is_pointwise(layer: keras.layers.Layer) -> bool:
     )
 
 
-def _is_narrow_depthwise(layer: keras.layers.Layer) -> bool:
+def _is_depthwise(layer: keras.layers.Layer) -> bool:
     return (
         type(layer) is keras.layers.DepthwiseConv2D
         and layer.depth_multiplier == 1
-        and layer.input_shape[-1] <= _FEW_CHANNELS
         and _is_plain(layer)
+    )
+
+
+def _is_narrow_depthwise(layer: keras.layers.Layer) -> bool:
+    return _is_depthwise(layer) and layer.input_shape[-1] <= _FEW_CHANNELS
+
+
+def _is_whole_depthwise(layer: keras.layers.Layer) -> bool:
+    """Whether a depthwise convolution's only window is the whole map."""
+    return (
+        _is_depthwise(layer)
+        and layer.padding == "valid"
+        and layer.input_shape[1:3] == layer.kernel_size
     )
 
 
@@ -117,6 +131,24 @@ class MatrixProduct(keras.layers.Layer):  # type: ignore[misc]
         if not self.convolution.use_bias:
             return outputs
         return tf.nn.bias_add(outputs, self.convolution.bias)
+
+
+class WeightedSum(keras.layers.Layer):  # type: ignore[misc]
+    """A depthwise convolution of which one window is the whole map, as a sum over the map.
+
+    Shapes:
+        (batch, F, T, channels) to (batch, 1, 1, channels).
+    """
+
+    def __init__(self, depthwise: keras.layers.DepthwiseConv2D) -> None:
+        super().__init__(name=depthwise.name)
+        self.depthwise = depthwise
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        layer = self.depthwise
+        products = inputs * layer.depthwise_kernel[..., 0]
+        outputs = tf.reduce_sum(products, (1, 2), keepdims=True)
+        return tf.nn.bias_add(outputs, layer.bias) if layer.use_bias else outputs
 
 
 class FullConvolution(keras.layers.Layer):  # type: ignore[misc]

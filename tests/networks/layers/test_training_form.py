@@ -20,6 +20,7 @@ NETWORKS = {
     ),
     "bilateral": ("bilateral", "s", (1, 4000, 1), {"early_exits": True}),
     "diffres": ("diffres", "s", (40, 20, 1), {}),
+    "streaming_ds_cnn": ("streaming_ds_cnn", "mlperf", (8, 20, 1), {}),
 }
 
 
