@@ -31,7 +31,8 @@ class Design:
         features: channels before the classifier.
         depthwise_norm: see :func:`.layers.ds_conv`.
         dropout: share of these features dropped in training.
-        stem: channels of two convolutions over frequency and time before the blocks; 0 for none.
+        stem: channels of the first and of the last layer of a stem before the blocks, which is two
+            convolutions over frequency and time; empty for none.
     """
 
     filters: int = 128
@@ -40,7 +41,7 @@ class Design:
     features: int = 32
     depthwise_norm: bool = False
     dropout: float = 0.0
-    stem: int = 0
+    stem: Sequence[int] = ()
 
 
 def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
@@ -52,9 +53,11 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
     for maps of 40 bins by 30 frames.
 
     Raises:
-        ConfigError: too few bins or frames, or several channels.
+        ConfigError: too few bins or frames, several channels, or another stem.
     """
     bins, frames, channels = input_shape
+    if len(design.stem) not in (0, 2):
+        raise ConfigError(f"stem is {list(design.stem)}: give two numbers of channels, or none")
     first, *others = design.kernels
     shorter = sum(kernel - 1 for kernel in others) + (_STEM_KERNEL - 1 if design.stem else 0)
     remaining = (frames - first) // design.stride + 1 - shorter
@@ -88,27 +91,29 @@ def build(input_shape: tuple[int, int, int], classes: int, design: Design) -> ke
     return keras.Model(inputs, classifier(x, classes, design.dropout), name="streaming_ds_cnn")
 
 
-def _stem(maps: tf.Tensor, channels: int, frames: int, stride: int) -> tf.Tensor:
+def _stem(maps: tf.Tensor, channels: Sequence[int], frames: int, stride: int) -> tf.Tensor:
     """Two convolutions over frequency and time, neither of which pads.
 
     Args:
         maps: (batch, F, T, 1).
+        channels: of the first layer and of the last one.
         frames: frames that the first one takes.
         stride: its stride in time.
 
     Returns:
-        A row with about F / 4 * ``channels`` channels.
+        A row with about F / 4 * ``channels[1]`` channels.
     """
+    inner, outer = channels
     x = keras.layers.Permute((2, 1, 3), name="columns")(maps)  # (T, F, 1): lines of memory
-    x = keras.layers.Conv2D(channels, (frames, 5), (stride, 2), name="stem_conv")(x)
+    x = keras.layers.Conv2D(inner, (frames, 5), (stride, 2), name="stem_conv")(x)
     x = _active(x, "stem")
     x = keras.layers.DepthwiseConv2D(_STEM_KERNEL, name="stem_dw")(x)
     x = _active(x, "stem_dw")
-    x = keras.layers.Conv2D(channels, 1, name="stem_pw")(x)
+    x = keras.layers.Conv2D(outer, 1, name="stem_pw")(x)
     x = _active(x, "stem_pw")
     x = keras.layers.MaxPool2D((1, 2), name="stem_pool")(x)
     _, lines, bins, _ = x.shape
-    return keras.layers.Reshape((1, lines, bins * channels), name="rows")(x)
+    return keras.layers.Reshape((1, lines, bins * outer), name="rows")(x)
 
 
 def _active(x: tf.Tensor, name: str) -> tf.Tensor:

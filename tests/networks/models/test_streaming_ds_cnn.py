@@ -33,7 +33,7 @@ def test_a_stride_halves_the_decisions_and_each_computes_one_column():
     network = quantize_untrained(build_model("streaming_ds_cnn", "wake"), maps)
     push = stream_network(network.tflite, 2).push
     assert (push.hop, push.window) == (2, 69)
-    assert (push.products, push.window_products) == (34_224, 691_568)
+    assert (push.products, push.window_products) == (38_560, 834_640)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,11 @@ def test_a_stride_halves_the_decisions_and_each_computes_one_column():
 def test_shapes_that_do_not_fit(preset, shape, least):
     with refuses(ConfigError, "channel", f"{least} frames"):
         build_model("streaming_ds_cnn", preset, input_shape=shape)
+
+
+def test_a_stem_has_two_numbers_of_channels():
+    with refuses(ConfigError, "stem is [8]", "two numbers"):
+        build_model("streaming_ds_cnn", "wake", overrides={"stem": (8,)})
 
 
 def test_the_least_frames_fit():
