@@ -293,8 +293,9 @@ def _sounds(
         return names, np.stack(waves)
 
     tasks = _tasks(keys, missing, max(1, min(_TASK_WAVES, _TASK_SAMPLES // samples)))
-    # Short clips are mostly Python code: more threads would only wait for its global lock.
-    readers = WORKERS if samples > _SHORT_SAMPLES else max(1, WORKERS - 1)
+    # Reading a short clip is mostly Python code: more threads would only wait for its global lock.
+    mostly_python = samples <= _SHORT_SAMPLES and len(keys) == 1
+    readers = max(1, WORKERS - 1) if mostly_python else WORKERS
     yield from map_ahead(decode, tasks, readers)
 
 
