@@ -30,7 +30,7 @@ def window_network(name: str = "streaming_ds_cnn", head: str = "sigmoid", **argu
     return quantize_int8(model, maps)
 
 
-@pytest.fixture(scope="module", params=[0, 4], ids=["bins as channels", "stem"])
+@pytest.fixture(scope="module", params=[(), (6, 4)], ids=["bins as channels", "stem"])
 def window(request) -> bytes:
     """A network with a stride of 4 and lines of different lengths."""
     return window_network(filters=8, kernels=(10, 3, 5), stride=4, features=6, stem=request.param)
